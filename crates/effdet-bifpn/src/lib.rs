@@ -1,0 +1,1 @@
+//! BiFPN, PAN, QuadFPN and user-written feature pyramid graphs on Burn

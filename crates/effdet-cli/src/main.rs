@@ -1,0 +1,2 @@
+//! The `effdet` command.
+fn main() {}

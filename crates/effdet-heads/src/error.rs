@@ -1,0 +1,55 @@
+//! The error type of this crate.
+
+use effdet_core::ImageSize;
+
+/// What can be wrong with anchors, head outputs or post-processing settings.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Settings from which no anchors can be made.
+    #[error("invalid anchor configuration: {reason}")]
+    AnchorConfig {
+        /// What is wrong.
+        reason: String,
+    },
+    /// An image size for which anchors make no sense or do not fit in memory.
+    #[error("no anchors for an image of {size}: {reason}")]
+    ImageSize {
+        /// The size.
+        size: ImageSize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The heads returned another number of pyramid levels than the anchors have.
+    #[error("head outputs have {actual} levels, but the anchors have {expected}")]
+    LevelCount {
+        /// Number of levels of the anchors.
+        expected: usize,
+        /// Number of levels given.
+        actual: usize,
+    },
+    /// A tensor of one level has another number of values than the anchors ask for.
+    #[error("{tensor} of level {level} have {actual} values, expected {expected} ({shape})")]
+    LevelShape {
+        /// Pyramid level, 3 for stride 8.
+        level: usize,
+        /// Which tensor.
+        tensor: &'static str,
+        /// Number of values that the anchors ask for.
+        expected: usize,
+        /// Number of values given.
+        actual: usize,
+        /// The expected shape in words.
+        shape: String,
+    },
+    /// A post-processing setting outside its range.
+    #[error("{name} is {value}, expected {expected}")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// The range it must lie in.
+        expected: &'static str,
+    },
+}

@@ -1,0 +1,195 @@
+//! Batch normalisation with PyTorch's semantics.
+
+use burn::module::{Flag, Module, Param};
+use burn::tensor::{Device, Tensor, assert_shape};
+
+use crate::{Activation, Buffer, Initializer};
+
+/// Sizes and constants of a [`BatchNorm`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormConfig {
+    /// Number of channels.
+    pub channels: usize,
+    /// Added to the variance. PyTorch's default is 1e-5; TensorFlow's EfficientNets use 1e-3.
+    pub epsilon: f64,
+    /// Weight of the new batch in the running statistics (PyTorch's convention; TensorFlow's is one minus this).
+    pub momentum: f64,
+    /// Applied to the result.
+    pub activation: Activation,
+}
+
+impl BatchNormConfig {
+    /// A batch norm with PyTorch's constants and no activation.
+    pub fn new(channels: usize) -> Self {
+        Self { channels, epsilon: 1e-5, momentum: 0.1, activation: Activation::Identity }
+    }
+
+    /// Sets what is added to the variance.
+    pub fn with_epsilon(mut self, epsilon: f64) -> Self {
+        self.epsilon = epsilon;
+        self
+    }
+
+    /// Sets the weight of a new batch in the running statistics.
+    pub fn with_momentum(mut self, momentum: f64) -> Self {
+        self.momentum = momentum;
+        self
+    }
+
+    /// Sets the activation applied to the result.
+    pub fn with_activation(mut self, activation: Activation) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// Builds the layer: in training mode on a device that records gradients, else in evaluation mode.
+    pub fn init(&self, device: &Device) -> BatchNorm {
+        let training = Param::from_bool(true);
+        BatchNorm {
+            weight: Initializer::Constant(1.0).init([self.channels], 1, device),
+            bias: Initializer::Constant(0.0).init([self.channels], 1, device),
+            running_mean: Buffer::new(Tensor::zeros([self.channels], device)),
+            running_var: Buffer::new(Tensor::ones([self.channels], device)),
+            training: if device.is_autodiff() { training } else { training.valid() },
+            epsilon: self.epsilon,
+            momentum: self.momentum,
+            activation: self.activation,
+        }
+    }
+}
+
+/// Normalises each channel, then scales and shifts it and applies an activation.
+///
+/// `y = act((x - mean) / √(var + ε) · weight + bias)`. In training mode mean and variance are those of the batch and
+/// the running statistics move towards them: `running = (1 - m) · running + m · batch`, where the batch's variance is
+/// the *unbiased* one. In evaluation mode they are the running ones.
+///
+/// The mode is the model's: [`Module::train`] and [`Module::valid`] set it, and freezing a layer
+/// ([`Module::freeze_group`]) puts its norms in evaluation mode. A freshly built layer is in training mode on an
+/// autodiff device and in evaluation mode elsewhere.
+///
+/// # Reference
+/// PyTorch `BatchNorm2d`; timm `BatchNormAct2d`. Burn's own `BatchNorm` stores the biased variance.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// Scale, `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift, `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    /// Running mean, `[channels]`.
+    pub running_mean: Buffer,
+    /// Running unbiased variance, `[channels]`.
+    pub running_var: Buffer,
+    /// Whether batch statistics are used and recorded.
+    pub training: Param<Flag>,
+    #[module(skip)]
+    epsilon: f64,
+    #[module(skip)]
+    momentum: f64,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl BatchNorm {
+    /// Normalises.
+    ///
+    /// # Shapes
+    /// - `input`, output: `[batch, channels, height, width]`
+    ///
+    /// # Panics
+    /// If `input` has another number of channels.
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let [channels] = self.weight.lazy_shape().dims();
+        assert_shape!(input, [_, channels, ..]);
+        let output = if self.training.val().is_enabled() {
+            self.forward_training(input)
+        } else {
+            let (scale, shift) = self.scale_and_shift();
+            input * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1])
+        };
+        self.activation.forward(output)
+    }
+
+    /// The per-channel `(scale, shift)` that evaluation mode applies: `scale = weight / √(running_var + ε)`,
+    /// `shift = bias - running_mean · scale`.
+    ///
+    /// # Shapes
+    /// - both: `[channels]`
+    pub fn scale_and_shift(&self) -> (Tensor<1>, Tensor<1>) {
+        let scale = self.weight.val() / self.running_var.value().add_scalar(self.epsilon).sqrt();
+        let shift = self.bias.val() - self.running_mean.value() * scale.clone();
+        (scale, shift)
+    }
+
+    /// The activation applied to the result.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    fn forward_training(&self, input: Tensor<4>) -> Tensor<4> {
+        let [batch, _, height, width] = input.dims();
+        let count = (batch * height * width) as f64;
+        let result =
+            burn::tensor::module::batch_norm_train(input, self.weight.val(), self.bias.val(), self.epsilon);
+        // Of a single value the unbiased variance is 0/0; PyTorch refuses it, we keep the biased one (zero).
+        let unbiased = result.variance.mul_scalar(count / (count - 1.0).max(1.0));
+        self.running_mean.set(blend(self.running_mean.value(), result.mean, self.momentum));
+        self.running_var.set(blend(self.running_var.value(), unbiased, self.momentum));
+        result.output
+    }
+}
+
+fn blend(running: Tensor<1>, batch: Tensor<1>, momentum: f64) -> Tensor<1> {
+    running.mul_scalar(1.0 - momentum) + batch.detach().mul_scalar(momentum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Tolerance;
+
+    fn batch(device: &Device) -> Tensor<4> {
+        Tensor::<1>::from_floats([1.0, 2.0, 3.0, 6.0, -1.0, 0.5, 4.0, 4.5], device).reshape([2, 2, 2, 1])
+    }
+
+    #[test]
+    fn running_variance_is_the_unbiased_one() {
+        let device = Device::flex().autodiff();
+        let norm = BatchNormConfig::new(2).init(&device);
+        norm.forward(batch(&device));
+        // torch.nn.BatchNorm2d(2): channel 0 holds 1, 2, -1, .5; channel 1 holds 3, 6, 4, 4.5
+        let mean = Tensor::<1>::from_floats([0.0625, 0.4375], &device).into_data();
+        let var = Tensor::<1>::from_floats([0.9 + 0.1 * 1.562_5, 0.9 + 0.1 * 1.562_5], &device).into_data();
+        norm.running_mean.value().into_data().assert_approx_eq::<f32>(&mean, Tolerance::strict());
+        norm.running_var.value().into_data().assert_approx_eq::<f32>(&var, Tolerance::strict());
+    }
+
+    #[test]
+    fn the_model_not_the_device_sets_the_mode() {
+        let plain = Device::flex();
+        let autodiff = plain.clone().autodiff();
+        // built without gradients: evaluation, until told to train
+        let norm = BatchNormConfig::new(2).init(&plain);
+        assert!(!norm.training.val().is_enabled());
+        assert!(norm.train().training.val().is_enabled());
+        // built with gradients: training, until told to evaluate, also while inputs are still on that device
+        let norm = BatchNormConfig::new(2).init(&autodiff);
+        assert!(norm.training.val().is_enabled());
+        let norm = norm.valid();
+        norm.forward(batch(&plain));
+        assert_eq!(norm.running_mean.value().into_data().try_to_vec::<f32>().unwrap(), [0.0, 0.0]);
+        // frozen: evaluation on the training device
+        let norm = BatchNormConfig::new(2).init(&autodiff).freeze();
+        norm.forward(batch(&autodiff));
+        assert_eq!(norm.running_mean.value().into_data().try_to_vec::<f32>().unwrap(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn statistics_of_a_clone_are_its_own() {
+        let device = Device::flex().autodiff();
+        let norm = BatchNormConfig::new(2).init(&device);
+        let copy = norm.clone();
+        norm.forward(batch(&device));
+        assert_eq!(copy.running_mean.value().into_data().try_to_vec::<f32>().unwrap(), [0.0, 0.0]);
+    }
+}

@@ -1,0 +1,89 @@
+//! Depthwise separable convolution.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::{Activation, Conv2d, Conv2dConfig, Initializer, NormAct, NormConfig, Padding};
+
+/// What a [`SeparableConv`] is built from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SeparableConvConfig {
+    /// Channels in.
+    pub in_channels: usize,
+    /// Channels out.
+    pub out_channels: usize,
+    /// Side of the depthwise kernel.
+    pub kernel: usize,
+    /// How the input is padded.
+    pub padding: Padding,
+    /// Whether the pointwise convolution has a bias. (The depthwise one never has.)
+    pub bias: bool,
+    /// The normalisation; none where absent.
+    pub norm: Option<NormConfig>,
+    /// How both weights are drawn.
+    pub initializer: Initializer,
+    /// What the bias starts as.
+    pub bias_value: f64,
+}
+
+impl SeparableConvConfig {
+    /// A 3×3 separable convolution without bias or normalisation.
+    pub fn new(in_channels: usize, out_channels: usize) -> Self {
+        Self {
+            in_channels,
+            out_channels,
+            kernel: 3,
+            padding: Padding::Symmetric,
+            bias: false,
+            norm: None,
+            initializer: Initializer::GlorotUniform,
+            bias_value: 0.0,
+        }
+    }
+
+    /// Builds the layer.
+    pub fn init(&self, device: &Device) -> SeparableConv {
+        let conv_dw = Conv2dConfig::depthwise(self.in_channels, self.kernel)
+            .with_padding(self.padding)
+            .with_initializer(self.initializer);
+        let conv_pw = Conv2dConfig::new(self.in_channels, self.out_channels, 1)
+            .with_padding(self.padding)
+            .with_bias(self.bias)
+            .with_bias_value(self.bias_value)
+            .with_initializer(self.initializer);
+        SeparableConv {
+            conv_dw: conv_dw.init(device),
+            conv_pw: conv_pw.init(device),
+            bn: self.norm.map(|norm| norm.init(self.out_channels, Activation::Identity, device)),
+        }
+    }
+}
+
+/// A depthwise convolution, a pointwise one, and an optional normalisation.
+///
+/// # Reference
+/// effdet `SeparableConv2d`.
+#[derive(Module, Debug)]
+pub struct SeparableConv {
+    /// One filter per channel.
+    pub conv_dw: Conv2d,
+    /// Mixes the channels.
+    pub conv_pw: Conv2d,
+    /// The normalisation.
+    pub bn: Option<NormAct>,
+}
+
+impl SeparableConv {
+    /// Convolves and normalises.
+    ///
+    /// # Shapes
+    /// - `input`: `[batch, in_channels, height, width]`
+    /// - output: `[batch, out_channels, height, width]`
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let output = self.conv_pw.forward(self.conv_dw.forward(input));
+        match &self.bn {
+            Some(norm) => norm.forward(output),
+            None => output,
+        }
+    }
+}

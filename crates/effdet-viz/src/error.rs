@@ -1,0 +1,31 @@
+use std::path::PathBuf;
+
+/// What can go wrong when a picture is written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file could not be created or written.
+    #[error("{path}: cannot write the picture")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The picture cannot be encoded in this format.
+    #[error("{path}: cannot encode the picture")]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// What the encoder said.
+        source: image::ImageError,
+    },
+    /// A JPEG quality outside 1 to 100.
+    #[error("{path}: jpeg quality {quality} is not between 1 and 100")]
+    Quality {
+        /// The file.
+        path: PathBuf,
+        /// The quality asked for.
+        quality: u8,
+    },
+}

@@ -1,0 +1,1 @@
+//! EfficientDet for Rust: load a checkpoint, detect objects in pictures
