@@ -101,8 +101,8 @@ impl XyxyBox {
         self.clip_to(size.width as f32, size.height as f32)
     }
 
-    /// The box with every coordinate moved into `[0, width] x [0, height]`; a negative or NaN bound counts as zero.
-    /// NaN coordinates stay NaN.
+    /// The box with every coordinate moved into `[0, width] x [0, height]`; a negative or NaN bound counts as
+    /// zero. NaN coordinates stay NaN.
     #[inline]
     pub fn clip_to(&self, width: f32, height: f32) -> Self {
         let (width, height) = (width.max(0.0), height.max(0.0));
@@ -257,8 +257,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn clipped_boxes_lie_inside(x1 in -1e4f32..1e4, y1 in -1e4f32..1e4, x2 in -1e4f32..1e4, y2 in -1e4f32..1e4) {
-            let clipped = XyxyBox::new(x1, y1, x2, y2).clip(ImageSize::new(480, 640));
+        fn clipped_boxes_lie_inside(corners in prop::array::uniform4(-1e4f32..1e4)) {
+            let clipped = XyxyBox::from(corners).clip(ImageSize::new(480, 640));
             prop_assert!((0.0..=640.0).contains(&clipped.x1) && (0.0..=640.0).contains(&clipped.x2));
             prop_assert!((0.0..=480.0).contains(&clipped.y1) && (0.0..=480.0).contains(&clipped.y2));
         }

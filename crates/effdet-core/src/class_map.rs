@@ -10,8 +10,8 @@ mod tables;
 
 /// Class ids, counted from 1, and their names.
 ///
-/// Ids may have gaps: COCO numbers its 80 classes from 1 to 90, and the networks trained on it have 90 outputs. Names are
-/// unique and not blank. Serialised as a map from id to name.
+/// Ids may have gaps: COCO numbers its 80 classes from 1 to 90, and the networks trained on it have 90
+/// outputs. Names are unique and not blank. Serialised as a map from id to name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<u32, String>", into = "BTreeMap<u32, String>")]
 pub struct ClassMap {
@@ -57,7 +57,8 @@ impl ClassMap {
         Self { names, ids }
     }
 
-    /// Reads a labels file: one name per line in the order of the ids, from 1. Blank lines at the end are ignored.
+    /// Reads a labels file: one name per line in the order of the ids, from 1. Blank lines at the end are
+    /// ignored.
     ///
     /// # Errors
     /// [`Error::LabelsFile`] with the line number of a blank line between names or of a repeated name.

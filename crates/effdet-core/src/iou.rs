@@ -1,7 +1,7 @@
 //! Intersection over union and its relatives, the only ones in the workspace.
 //!
-//! All of them use `f32` in the order of torchvision's `box_iou`, so that a comparison against a threshold falls on the
-//! same side as in the reference. Boxes without area overlap nothing.
+//! All of them use `f32` in the order of torchvision's `box_iou`, so that a comparison against a threshold
+//! falls on the same side as in the reference. Boxes without area overlap nothing.
 
 use crate::XyxyBox;
 
@@ -24,7 +24,8 @@ pub fn iou_with_areas(a: &XyxyBox, area_a: f32, b: &XyxyBox, area_b: f32) -> f32
     if union > 0.0 { intersection / union } else { 0.0 }
 }
 
-/// Generalised IoU, in `[-1, 1]`: `iou - (hull - union) / hull`, with the area of the smallest enclosing box as `hull`.
+/// Generalised IoU, in `[-1, 1]`: `iou - (hull - union) / hull`, with the area of the smallest enclosing box
+/// as `hull`.
 ///
 /// # Reference
 /// torchvision `ops.generalized_box_iou`; Rezatofighi et al. 2019, equation 2.
@@ -34,8 +35,8 @@ pub fn giou(a: &XyxyBox, b: &XyxyBox) -> f32 {
     if hull > 0.0 { iou(a, b) - (hull - union) / hull } else { iou(a, b) }
 }
 
-/// Distance IoU, in `[-1, 1]`: `iou` less the squared distance of the centres over the squared diagonal of the smallest
-/// enclosing box.
+/// Distance IoU, in `[-1, 1]`: `iou` less the squared distance of the centres over the squared diagonal of
+/// the smallest enclosing box.
 ///
 /// # Reference
 /// torchvision `ops.distance_box_iou`; Zheng et al. 2020, equation 7.
@@ -47,8 +48,8 @@ pub fn diou(a: &XyxyBox, b: &XyxyBox) -> f32 {
     iou(a, b) - ((ax - bx) * (ax - bx) + (ay - by) * (ay - by)) / diagonal
 }
 
-/// Complete IoU: [`diou`] less `alpha * v`, where `v = 4 / pi^2 * (atan(w_a / h_a) - atan(w_b / h_b))^2` measures the
-/// difference in aspect ratio and `alpha = v / (1 - iou + v)`.
+/// Complete IoU: [`diou`] less `alpha * v`, where `v = 4 / pi^2 * (atan(w_a / h_a) - atan(w_b / h_b))^2`
+/// measures the difference in aspect ratio and `alpha = v / (1 - iou + v)`.
 ///
 /// # Reference
 /// torchvision `ops.complete_box_iou`; Zheng et al. 2020, equations 8 to 11.

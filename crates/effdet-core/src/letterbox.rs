@@ -17,8 +17,8 @@ pub enum Placement {
 
 /// How a picture of one size is fitted into another.
 ///
-/// The picture is scaled by `scale = min(target / source)` over both sides, its scaled sides are truncated to whole pixels
-/// and are at least 1, and the rest of the target is fill.
+/// The picture is scaled by `scale = min(target / source)` over both sides, its scaled sides are truncated to
+/// whole pixels and are at least 1, and the rest of the target is fill.
 ///
 /// # Reference
 /// effdet `data.transforms.ResizePad`, which knows `Placement::TopLeft` only and lets a side become 0.
@@ -118,7 +118,8 @@ mod tests {
             (x, y, w, h) in (0f32..1.0, 0f32..1.0, 0f32..1.0, 0f32..1.0),
         ) {
             let placement = if center { Placement::Center } else { Placement::TopLeft };
-            let letterbox = Letterbox::new(ImageSize::new(height, width), ImageSize::square(target), placement).unwrap();
+            let source = ImageSize::new(height, width);
+            let letterbox = Letterbox::new(source, ImageSize::square(target), placement).unwrap();
             let (sx, sy) = (width as f32, height as f32);
             let truth = XyxyBox::new(x * sx, y * sy, (x + w).min(1.0) * sx, (y + h).min(1.0) * sy);
             let back = letterbox.to_source(letterbox.to_target(truth));
@@ -129,8 +130,11 @@ mod tests {
         }
 
         #[test]
-        fn the_scaled_picture_lies_inside_the_target(height in 1usize..9000, width in 1usize..9000, th in 1usize..2000, tw in 1usize..2000) {
-            let letterbox = Letterbox::new(ImageSize::new(height, width), ImageSize::new(th, tw), Placement::Center).unwrap();
+        fn the_scaled_picture_lies_inside_the_target(
+            (height, width) in (1usize..9000, 1usize..9000), (th, tw) in (1usize..2000, 1usize..2000),
+        ) {
+            let (source, target) = (ImageSize::new(height, width), ImageSize::new(th, tw));
+            let letterbox = Letterbox::new(source, target, Placement::Center).unwrap();
             prop_assert!(letterbox.offset.0 + letterbox.scaled.width <= tw);
             prop_assert!(letterbox.offset.1 + letterbox.scaled.height <= th);
             // truncation loses at most one pixel of the side that fills the target

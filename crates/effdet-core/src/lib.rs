@@ -1,7 +1,8 @@
 //! Boxes, IoU, class maps and letterbox geometry shared by the EfficientDet crates
 //!
-//! Everything here is plain data and arithmetic: no tensors, no files. Coordinates are in pixels with the origin at the
-//! top-left corner, and a box spans `[x1, x2) x [y1, y2)` without the "+ 1" of old detection code.
+//! Everything here is plain data and arithmetic: no tensors, no files. Coordinates are in pixels with the
+//! origin at the top-left corner, and a box spans `[x1, x2) x [y1, y2)` without the "+ 1" of old detection
+//! code.
 
 pub mod bbox;
 pub mod class_map;

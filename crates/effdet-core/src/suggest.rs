@@ -5,9 +5,9 @@ const MIN_SIMILARITY: f64 = 0.6;
 
 /// The up to `n` candidates that most resemble `name`, best first; empty where none does.
 ///
-/// Case is ignored. The similarity is the greater of Jaro-Winkler (which rewards a common prefix) and normalised
-/// Damerau-Levenshtein (which forgives swapped letters); a candidate that contains `name`, or is contained in it, always
-/// counts. Candidates of equal similarity keep their order.
+/// Case is ignored. The similarity is the greater of Jaro-Winkler (which rewards a common prefix) and
+/// normalised Damerau-Levenshtein (which forgives swapped letters); a candidate that contains `name`, or is
+/// contained in it, always counts. Candidates of equal similarity keep their order.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, n: usize) -> Vec<&'a str> {
     let wanted = name.trim().to_lowercase();
     let mut scored: Vec<(f64, &str)> = candidates
@@ -23,7 +23,8 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, n:
 fn similarity(wanted: &str, candidate: &str) -> f64 {
     let edits = strsim::normalized_damerau_levenshtein(wanted, candidate);
     let letters = strsim::jaro_winkler(wanted, candidate);
-    // Jaro-Winkler alone calls any two names of one family alike, edits alone punish a missing prefix such as `tf_`
+    // Jaro-Winkler alone calls any two names of one family alike, edits alone punish a missing prefix such as
+    // `tf_`
     let blend = edits.max(0.5 * (edits + letters));
     let shorter = wanted.len().min(candidate.len());
     if shorter >= 2 && (candidate.contains(wanted) || wanted.contains(candidate)) {

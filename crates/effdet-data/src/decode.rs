@@ -63,7 +63,8 @@ fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 /// The format is told by the content. JPEG, PNG, WebP, BMP, TIFF and GIF are decoded; of an animation the first
 /// frame. The EXIF orientation is applied. Colour comes out as Pillow's `convert("RGB")` gives it: grey is repeated,
 /// palettes are looked up, alpha is dropped without blending, 16-bit samples keep their high byte, CMYK and YCCK are
-/// converted without a colour profile. `name` stands in the errors.
+/// taken as inverted (Adobe's way, with or without its marker) and converted without a colour profile. `name` stands
+/// in the errors.
 ///
 /// A truncated JPEG or PNG is an error, as it is in Pillow (`LOAD_TRUNCATED_IMAGES` off).
 ///
@@ -82,7 +83,8 @@ pub fn decode_bytes(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<R
 }
 
 fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let text =
+        payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("panic without a message").to_owned()
 }
 
@@ -113,13 +115,17 @@ fn decode(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<RgbImage, E
         return Err(Error::TooMuchMemory { name: name.to_owned(), max_alloc: limits.max_alloc });
     }
 
-    let mut picture = if is_jpeg {
-        if !complete && !jpeg::decodes_strictly(bytes) {
-            return Err(Error::Truncated { name: name.to_owned(), source: None });
+    if !complete && !jpeg::decodes_strictly(bytes) {
+        return Err(Error::Truncated { name: name.to_owned(), source: None });
+    }
+    let fast = if is_jpeg { jpeg::decode_with_libjpeg_turbo(bytes, width, height) } else { None };
+    let mut picture = match fast {
+        Some(picture) => DynamicImage::ImageRgb8(picture),
+        None if is_jpeg && jpeg::has_separate_subsampled_scans(bytes) => {
+            let what = "baseline JPEG with vertically subsampled chroma in scans of its own".to_owned();
+            return Err(Error::Unsupported { name: name.to_owned(), what });
         }
-        jpeg::decode(bytes, decoder).map_err(fail)?
-    } else {
-        DynamicImage::from_decoder(decoder).map_err(fail)?
+        None => DynamicImage::from_decoder(decoder).map_err(fail)?,
     };
     picture.apply_orientation(orientation);
     Ok(into_rgb8(picture))
@@ -139,7 +145,12 @@ fn check_size(width: u32, height: u32, name: &str, limits: &DecodeLimits) -> Res
 /// Bytes held at the worst moment: the file, what the decoder writes and, after that, its copies; or during decoding
 /// what the decoder keeps for the whole picture: the coefficients of a progressive JPEG (four components of 16 bits), the
 /// RGBA of a lossless WebP.
-fn peak_memory(file: usize, format: ImageFormat, decoder: &impl ImageDecoder, orientation: Orientation) -> u64 {
+fn peak_memory(
+    file: usize,
+    format: ImageFormat,
+    decoder: &impl ImageDecoder,
+    orientation: Orientation,
+) -> u64 {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     let decoded = decoder.total_bytes();

@@ -150,7 +150,12 @@ impl Preprocess {
     /// The normalised value of each level of each channel: a lookup is cheaper than the division and gives its bits.
     fn normalized_levels(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|channel| {
-            let scaled = |value: f32| (255.0 * f64::from(value)) as f32;
+            // The reference scales the decimal constant in double precision. Read back from its shortest text, 0.224 is
+            // that constant; widened from f32 it is not, and the last bit of the result differs.
+            let scaled = |value: f32| {
+                let decimal = value.to_string().parse().unwrap_or(f64::from(value));
+                (255.0 * decimal) as f32
+            };
             let (mean, std) = (scaled(self.mean[channel]), scaled(self.std[channel]));
             std::array::from_fn(|level| (level as f32 - mean) / std)
         })

@@ -163,16 +163,16 @@ fn each_row(rows: &mut [u8], width: usize, cost: usize, fill: impl Fn(usize, &mu
 }
 
 fn filter_row(line: &[u8], windows: &[Window], row: &mut [u8]) {
-    for (pixel, window) in row.chunks_exact_mut(CHANNELS).zip(windows) {
-        let mut sums = [1 << (FRACTION_BITS - 1); CHANNELS];
-        for (source, &weight) in line[window.first * CHANNELS..].chunks_exact(CHANNELS).zip(&window.weights) {
-            for (sum, &sample) in sums.iter_mut().zip(source) {
-                *sum += i32::from(sample) * weight;
-            }
+    let (line, _) = line.as_chunks::<CHANNELS>();
+    let (row, _) = row.as_chunks_mut::<CHANNELS>();
+    for (pixel, window) in row.iter_mut().zip(windows) {
+        let [mut red, mut green, mut blue] = [1 << (FRACTION_BITS - 1); CHANNELS];
+        for (source, &weight) in line[window.first..].iter().zip(&window.weights) {
+            red += i32::from(source[0]) * weight;
+            green += i32::from(source[1]) * weight;
+            blue += i32::from(source[2]) * weight;
         }
-        for (to, sum) in pixel.iter_mut().zip(sums) {
-            *to = to_level(sum);
-        }
+        *pixel = [red, green, blue].map(to_level);
     }
 }
 

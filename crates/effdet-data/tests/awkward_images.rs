@@ -1,5 +1,6 @@
 //! Hundreds of odd, hostile and broken pictures, compared with what Pillow says of them. Reads the shared data set
 //! (`EFFDET_SHARED`), skipped where it is absent.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +19,7 @@ struct Entry {
     #[serde(default)]
     mode: Option<String>,
     #[serde(default)]
-    exif_orientation: u16,
+    exif_orientation: u32,
     pillow: String,
     #[serde(default)]
     mean_rgb: Option<[f64; 3]>,
@@ -67,6 +68,9 @@ fn no_file_panics_or_exceeds_the_limits() {
     }
     println!("{} files: {outcomes:?}\npanics caught: {panicked:#?}", files.len());
     assert!(files.len() >= 748);
+    assert!(outcomes["decoded"] >= 270);
+    // No decoder of this release panics on these files; a caught panic is a fact to know, not a failure of ours.
+    assert!(panicked.is_empty());
 }
 
 #[test]
@@ -95,7 +99,8 @@ fn pictures_that_pillow_decodes_agree_in_size_and_mean_colour() {
                     differ.push(format!("{}: {:?} instead of {size:?}", entry.file, picture.dimensions()));
                 } else if worst > 1.0 {
                     let ours = sums.map(|s| (s / count * 100.0).round() / 100.0);
-                    differ.push(format!("{} {:?}: mean {ours:?} instead of {mean:?}", entry.file, entry.mode));
+                    differ
+                        .push(format!("{} {:?}: mean {ours:?} instead of {mean:?}", entry.file, entry.mode));
                 } else {
                     agree += 1;
                 }
@@ -106,4 +111,14 @@ fn pictures_that_pillow_decodes_agree_in_size_and_mean_colour() {
     println!("only Pillow decodes {}: {only_theirs:#?}", only_theirs.len());
     println!("only ours decodes {}: {only_ours:#?}", only_ours.len());
     println!("differ {}: {differ:#?}", differ.len());
+
+    // Refused here: a bad checksum in PNG (2), a PNG cut after its pixels, a JPEG with a cut APP14, one with corrupt data,
+    // and, without libjpeg-turbo, three with vertically subsampled chroma in scans of its own (one of them fuzzed).
+    assert!(only_theirs.len() <= 8);
+    // Pillow refuses a PNG for its text chunk and one for its compression method.
+    assert!(only_ours.len() <= 2);
+    // 16-bit grey, which Pillow clips at 255, is expected to differ. The other is an animated WebP with transparency.
+    let differ: Vec<_> = differ.iter().filter(|line| !line.contains("I;16")).collect();
+    assert!(differ.len() <= 1, "{differ:#?}");
+    assert!(agree >= 232);
 }

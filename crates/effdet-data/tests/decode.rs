@@ -1,4 +1,5 @@
 //! Decoding of the odd cases against Pillow (`tools/golden/make_preprocess.py`).
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,7 @@ fn png_orientation_is_applied(#[values(1, 2, 3, 4, 5, 6, 7, 8)] orientation: u8)
 #[case("rgb_progressive.jpg", 5)]
 #[case("grey.jpg", 2)]
 #[case("cmyk_adobe.jpg", 3)]
+#[case("cmyk_plain.jpg", 3)]
 #[case::orientation("orientation_1.jpg", 2)]
 #[case::orientation("orientation_2.jpg", 2)]
 #[case::orientation("orientation_3.jpg", 2)]
@@ -130,4 +132,20 @@ proptest! {
             prop_assert!(picture.width() > 0 && picture.height() > 0);
         }
     }
+}
+
+#[cfg(feature = "libjpeg-turbo")]
+#[rstest]
+fn libjpeg_turbo_decodes_the_bits_of_pillow(
+    #[values(
+        "rgb.jpg",
+        "rgb_420.jpg",
+        "rgb_progressive.jpg",
+        "grey.jpg",
+        "orientation_6.jpg",
+        "orientation_7.jpg"
+    )]
+    name: &str,
+) {
+    assert_eq!(decode(name).unwrap(), pillow(name));
 }

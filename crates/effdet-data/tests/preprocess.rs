@@ -1,4 +1,5 @@
 //! Resampling, letterbox and normalisation against Pillow, effdet and torch (`tools/golden/make_preprocess.py`).
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 
@@ -157,7 +158,8 @@ fn fast_image_resize_is_close_to_pillow_but_not_equal() {
         let mut target = Image::new(width, height, PixelType::U8x3);
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
         Resizer::new().resize(&source, &mut target, &options).unwrap();
-        let ours = resize(&input, ImageSize::new(height as usize, width as usize), Interpolation::Bilinear).unwrap();
+        let ours =
+            resize(&input, ImageSize::new(height as usize, width as usize), Interpolation::Bilinear).unwrap();
         let theirs = RgbImage::from_raw(width, height, target.into_vec()).unwrap();
         let (levels, share) = difference(&ours, &theirs);
         println!("{height}x{width}: {levels} levels, {:.2} % of the samples", 100.0 * share);

@@ -66,7 +66,8 @@ impl AnchorConfig {
         (self.max_level + 1).saturating_sub(self.min_level)
     }
 
-    /// The factors `(sqrt(ratio), 1 / sqrt(ratio))` of an aspect ratio given as one number, width over height.
+    /// The factors `(sqrt(ratio), 1 / sqrt(ratio))` of an aspect ratio given as one number, width over
+    /// height.
     pub fn aspect_from_ratio(ratio: f64) -> (f64, f64) {
         let width = ratio.sqrt();
         (width, 1.0 / width)
@@ -125,16 +126,17 @@ pub struct Anchors {
 impl Anchors {
     /// Places the anchors for network inputs of `image_size`.
     ///
-    /// The stride of a level is image size over feature size, not always a whole number; a cell's anchors are centred in
-    /// it and measure `anchor_scale * stride * 2^(octave / num_scales)` times the aspect factors, the octave being the
-    /// outer loop. Computed in `f64` and stored in `f32`.
+    /// The stride of a level is image size over feature size, not always a whole number; a cell's anchors are
+    /// centred in it and measure `anchor_scale * stride * 2^(octave / num_scales)` times the aspect factors,
+    /// the octave being the outer loop. Computed in `f64` and stored in `f32`.
     ///
     /// # Errors
-    /// If the configuration has no levels, no anchors, or factors that are not positive, or if the image size has a side
-    /// of 0 or asks for more than 2^26 anchors.
+    /// If the configuration has no levels, no anchors, or factors that are not positive, or if the image size
+    /// has a side of 0 or asks for more than 2^26 anchors.
     ///
     /// # Reference
-    /// effdet `anchors.Anchors`. Differs: every level has exactly [`ImageSize::feature_size`] cells, also where effdet's
+    /// effdet `anchors.Anchors`. Differs: every level has exactly [`ImageSize::feature_size`] cells, also
+    /// where effdet's
     /// `np.arange` of the centres would count another one for rounding.
     pub fn generate(config: &AnchorConfig, image_size: ImageSize) -> Result<Self, Error> {
         config.validate()?;
@@ -266,7 +268,10 @@ mod tests {
             (AnchorConfig { min_level: 8, ..base.clone() }, "levels 8 to 7"),
             (AnchorConfig { max_level: usize::MAX, ..base.clone() }, "no range up to 30"),
             (AnchorConfig { num_scales: 0, ..base.clone() }, "num_scales is 0"),
-            (AnchorConfig { anchor_scale: AnchorScale::PerLevel(vec![4.0]), ..base.clone() }, "1 anchor scales"),
+            (
+                AnchorConfig { anchor_scale: AnchorScale::PerLevel(vec![4.0]), ..base.clone() },
+                "1 anchor scales",
+            ),
             (AnchorConfig { anchor_scale: f64::NAN.into(), ..base.clone() }, "factor NaN"),
             (AnchorConfig { aspect_ratios: vec![(1.0, -1.0)], ..base.clone() }, "factor -1"),
         ] {

@@ -1,7 +1,8 @@
 //! The Faster R-CNN box coder, the only one in the workspace.
 //!
 //! With centre `(y, x)` and size `(h, w)` of a box and `(ya, xa)`, `(ha, wa)` of its anchor, the code is
-//! `ty = (y - ya) / ha`, `tx = (x - xa) / wa`, `th = ln(h / ha)`, `tw = ln(w / wa)`. There are no scale factors.
+//! `ty = (y - ya) / ha`, `tx = (x - xa) / wa`, `th = ln(h / ha)`, `tw = ln(w / wa)`.
+//! There are no scale factors.
 
 use effdet_core::{XyxyBox, YxyxBox};
 

@@ -45,7 +45,11 @@ impl DecodeConfig {
     /// [`Error::Setting`] for a NaN threshold, or a sigma that is not positive.
     pub fn validate(&self) -> Result<(), Error> {
         if self.score_threshold.is_nan() {
-            return Err(Error::Setting { name: "score_threshold", value: "NaN".into(), expected: "a number" });
+            return Err(Error::Setting {
+                name: "score_threshold",
+                value: "NaN".into(),
+                expected: "a number",
+            });
         }
         self.nms.validate()
     }
@@ -84,7 +88,8 @@ impl Frame {
         Ok(())
     }
 
-    /// The box without the margins and, if the size of the picture is known, clipped to it; still in input pixels.
+    /// The box without the margins and, if the size of the picture is known, clipped to it; still in input
+    /// pixels.
     fn crop(&self, bbox: XyxyBox) -> XyxyBox {
         let bbox = bbox.translate(-self.offset.0, -self.offset.1);
         match self.size {
@@ -96,21 +101,22 @@ impl Frame {
 
 /// Detections of one picture, best first.
 ///
-/// The `max_candidates` highest logits over all anchors and classes (one anchor may give several classes) are decoded with
-/// the sigmoid as score, boxes are clipped to the picture where its size is known, duplicates are removed and the first
-/// `max_detections` brought to pixels of the picture. Without a `frame` they stay in pixels of the network input. Equal
-/// logits count in the order anchor-major, class-minor; NaN logits and boxes that are not finite are never returned.
+/// The `max_candidates` highest logits over all anchors and classes (one anchor may give several classes) are
+/// decoded with the sigmoid as score, boxes are clipped to the picture where its size is known, duplicates are
+/// removed and the first `max_detections` brought to pixels of the picture. Without a `frame` they stay in
+/// pixels of the network input. Equal logits count in the order anchor-major, class-minor; NaN logits and boxes
+/// that are not finite are never returned.
 ///
 /// # Shapes
 /// - `levels`: one [`LevelOutput`] per level of `anchors`, lowest first
 ///
 /// # Errors
-/// If the number of levels or the length of a tensor does not fit the anchors, if `num_classes` is 0, or if a setting or
-/// the frame is out of range.
+/// If the number of levels or the length of a tensor does not fit the anchors, if `num_classes` is 0, or if a
+/// setting or the frame is out of range.
 ///
 /// # Reference
-/// effdet `bench._post_process` and `anchors.generate_detections`. Differs: fewer logits than `max_candidates` are no
-/// error, and the result is not padded with rows of zeros.
+/// effdet `bench._post_process` and `anchors.generate_detections`. Differs: fewer logits than
+/// `max_candidates` are no error, and the result is not padded with rows of zeros.
 pub fn decode(
     levels: &[LevelOutput<'_>],
     anchors: &Anchors,
@@ -171,7 +177,12 @@ fn check_shapes(levels: &[LevelOutput<'_>], anchors: &Anchors, num_classes: usiz
 }
 
 /// The highest logits with their indices in the order anchor-major, class-minor.
-fn select(levels: &[LevelOutput<'_>], anchors: &Anchors, num_classes: usize, config: &DecodeConfig) -> Vec<Logit> {
+fn select(
+    levels: &[LevelOutput<'_>],
+    anchors: &Anchors,
+    num_classes: usize,
+    config: &DecodeConfig,
+) -> Vec<Logit> {
     let anchors_per_cell = anchors.anchors_per_cell();
     let total = anchors.len().saturating_mul(num_classes);
     let mut top = TopK::new(config.max_candidates, total, logit_floor(config.score_threshold));
@@ -188,7 +199,8 @@ fn select(levels: &[LevelOutput<'_>], anchors: &Anchors, num_classes: usize, con
 fn deltas(levels: &[LevelOutput<'_>], anchors: &Anchors, anchor: usize) -> [f32; 4] {
     let level = anchors.levels().partition_point(|level| level.offset <= anchor) - 1;
     let AnchorLevel { feature_size, offset, .. } = anchors.levels()[level];
-    let (cell, anchor) = ((anchor - offset) / anchors.anchors_per_cell(), (anchor - offset) % anchors.anchors_per_cell());
+    let (cell, anchor) =
+        ((anchor - offset) / anchors.anchors_per_cell(), (anchor - offset) % anchors.anchors_per_cell());
     let cells = feature_size.area();
     std::array::from_fn(|i| levels[level].box_deltas[(anchor * 4 + i) * cells + cell])
 }
@@ -197,8 +209,8 @@ fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// A logit below which no score reaches the threshold. Slightly low, for the rounding of the sigmoid; the exact
-/// comparison is made on the score.
+/// A logit below which no score reaches the threshold. Slightly low, for the rounding of the sigmoid; the
+/// exact comparison is made on the score.
 fn logit_floor(score_threshold: f32) -> f32 {
     let score = f64::from(score_threshold);
     if score <= 0.0 {
@@ -227,15 +239,20 @@ mod tests {
     fn the_frame_of_a_letterbox_brings_boxes_back_to_the_picture() {
         let letterbox = Letterbox::new(ImageSize::new(100, 200), ImageSize::square(64), Default::default());
         let frame = Frame::from(&letterbox.unwrap());
-        assert_eq!((frame.scale, frame.size, frame.offset), (3.125, Some(ImageSize::new(100, 200)), (0.0, 0.0)));
+        assert_eq!(
+            (frame.scale, frame.size, frame.offset),
+            (3.125, Some(ImageSize::new(100, 200)), (0.0, 0.0))
+        );
         let cropped = frame.crop(XyxyBox::new(-4.0, 8.0, 99.0, 99.0));
         assert_eq!(cropped.scale(3.125, 3.125), XyxyBox::new(0.0, 25.0, 200.0, 100.0));
     }
 
     #[test]
     fn settings_have_defaults_when_read_from_json() {
-        let config: DecodeConfig =
-            serde_json::from_str(r#"{"max_detections": 7, "nms": {"method": {"soft_gaussian": {"sigma": 0.3}}}}"#).unwrap();
+        let config: DecodeConfig = serde_json::from_str(
+            r#"{"max_detections": 7, "nms": {"method": {"soft_gaussian": {"sigma": 0.3}}}}"#,
+        )
+        .unwrap();
         assert_eq!((config.max_detections, config.max_candidates), (7, 5000));
         assert_eq!(config.nms.method, crate::NmsMethod::SoftGaussian { sigma: 0.3 });
         assert_eq!(config.nms.iou_threshold, 0.5);

@@ -15,7 +15,8 @@ pub enum NmsMethod {
     /// It is dropped where their IoU exceeds the threshold.
     #[default]
     Hard,
-    /// It is dropped where their distance IoU exceeds the threshold, so that neighbours with distant centres survive.
+    /// It is dropped where their distance IoU exceeds the threshold, so that neighbours with distant centres
+    /// survive.
     Diou,
     /// Its score is multiplied by `exp(-iou^2 / sigma)`.
     SoftGaussian {
@@ -52,13 +53,16 @@ impl NmsConfig {
     /// # Errors
     /// [`Error::Setting`] for a NaN threshold, or a sigma that is not positive.
     pub fn validate(&self) -> Result<(), Error> {
-        let refuse = |name, value: f32, expected| Err(Error::Setting { name, value: value.to_string(), expected });
+        let refuse =
+            |name, value: f32, expected| Err(Error::Setting { name, value: value.to_string(), expected });
         match self.method {
             NmsMethod::SoftGaussian { sigma } if !(sigma.is_finite() && sigma > 0.0) => {
                 refuse("nms sigma", sigma, "a positive number")
             }
             _ if self.iou_threshold.is_nan() => refuse("nms iou_threshold", self.iou_threshold, "a number"),
-            _ if self.score_threshold.is_nan() => refuse("nms score_threshold", self.score_threshold, "a number"),
+            _ if self.score_threshold.is_nan() => {
+                refuse("nms score_threshold", self.score_threshold, "a number")
+            }
             _ => Ok(()),
         }
     }
@@ -66,14 +70,15 @@ impl NmsConfig {
 
 /// Selects up to `max_detections` boxes that do not duplicate each other, best first.
 ///
-/// Boxes are taken in the order of their scores, those of equal score in the order of `candidates`. Soft methods take them
-/// in the order of the scores as reduced so far and return these. Candidates with a NaN or infinite score or coordinate
-/// are dropped. NaN settings disable what they control; [`NmsConfig::validate`] finds them.
+/// Boxes are taken in the order of their scores, those of equal score in the order of `candidates`. Soft
+/// methods take them in the order of the scores as reduced so far and return these. Candidates with a NaN or
+/// infinite score or coordinate are dropped. NaN settings disable what they control; [`NmsConfig::validate`]
+/// finds them.
 ///
 /// # Reference
-/// Hard: torchvision `ops.batched_nms`. Soft: effdet `soft_nms.batched_soft_nms`; Bodla et al. 2017. Differs: classes are
-/// kept apart by their ids and not by shifting the boxes, which rounds the coordinates and mixes classes for negative
-/// ones; a first box whose score is not above `score_threshold` is dropped as any other.
+/// Hard: torchvision `ops.batched_nms`. Soft: effdet `soft_nms.batched_soft_nms`; Bodla et al. 2017. Differs:
+/// classes are kept apart by their ids and not by shifting the boxes, which rounds the coordinates and mixes
+/// classes for negative ones; a first box whose score is not above `score_threshold` is dropped as any other.
 pub fn nms(candidates: &[Detection], config: &NmsConfig, max_detections: usize) -> Vec<Detection> {
     let usable = |d: &Detection| d.score.is_finite() && d.bbox.is_finite();
     match config.method {
@@ -162,7 +167,8 @@ fn hard(order: &[Detection], config: &NmsConfig, max_detections: usize) -> Vec<D
     kept
 }
 
-/// The candidates of one class that are not yet selected, in the order given, with their scores as reduced so far.
+/// The candidates of one class that are not yet selected, in the order given, with their scores as reduced so
+/// far.
 #[derive(Default)]
 struct SoftGroup {
     remaining: Vec<(usize, Detection)>,

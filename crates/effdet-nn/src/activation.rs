@@ -1,5 +1,6 @@
 //! Element-wise activations.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,7 +10,8 @@ use burn::tensor::{Tensor, activation};
 ///
 /// # Reference
 /// timm `layers/create_act.py`, of which these are the functions that the supported networks use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x`
     #[default]

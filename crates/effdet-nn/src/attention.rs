@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 
+use crate::count::add_multiply_adds;
 use crate::{Activation, Conv2d, Conv2dConfig, Initializer, NormAct, NormConfig, Padding};
 
 /// Sizes of a [`MultiQueryAttention`].
@@ -124,6 +125,8 @@ impl MultiQueryAttention {
         let queries = queries.swap_dims(2, 3).reshape([batch, heads * pixels, channels]);
         let keys = self.key.forward(input.clone());
         let values = self.value.forward(input);
+        let [_, _, reduced] = keys.dims();
+        add_multiply_adds(2 * heads * pixels * channels * reduced);
         let scores = queries.mul_scalar((channels as f64).powf(-0.5)).matmul(keys);
         let attended = activation::softmax(scores, 2).matmul(values.swap_dims(1, 2));
         let merged = attended.reshape([batch, heads, pixels, channels]).swap_dims(2, 3).reshape([

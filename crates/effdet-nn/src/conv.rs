@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, assert_shape, module};
 
+use crate::count::add_multiply_adds;
 use crate::{Initializer, Padding};
 
 /// Sizes of a [`Conv2d`]. Kernels, strides and dilations are square: no supported network has others.
@@ -149,7 +150,10 @@ impl Conv2d {
     /// If `input` has another number of channels.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let options = self.options(&input);
-        module::conv2d(input, self.weight.val(), self.bias.as_ref().map(Param::val), options)
+        let output = module::conv2d(input, self.weight.val(), self.bias.as_ref().map(Param::val), options);
+        let [_, _, height, width] = output.dims();
+        add_multiply_adds(height * width * self.weight.lazy_shape().num_elements());
+        output
     }
 
     /// Channels the layer takes.
@@ -287,6 +291,7 @@ impl CondConv2d {
         let output =
             module::conv2d(input.reshape([1, batch * channels, height, width]), weight, None, options);
         let [_, _, out_height, out_width] = output.dims();
+        add_multiply_adds(out_height * out_width * out_channels * in_channels / groups * kernel * kernel);
         output.reshape([batch, out_channels, out_height, out_width])
     }
 }

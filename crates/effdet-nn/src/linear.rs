@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::Initializer;
+use crate::count::add_multiply_adds;
 
 /// `x · weightᵀ + bias`, the weight stored as PyTorch stores it.
 #[derive(Module, Debug)]
@@ -29,6 +30,7 @@ impl Linear {
     /// - `input`: `[batch, in_features]`
     /// - output: `[batch, out_features]`
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        add_multiply_adds(self.weight.lazy_shape().num_elements());
         input.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze()
     }
 }

@@ -2,11 +2,13 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
+use serde::{Deserialize, Serialize};
 
 use crate::{Activation, BatchNorm, BatchNormConfig, Initializer};
 
 /// Which normalisation a network uses.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NormConfig {
     /// [`BatchNorm`]
     Batch {

@@ -1,7 +1,10 @@
 //! How convolutions and pools pad their input.
 
+use serde::{Deserialize, Serialize};
+
 /// The two padding conventions of the published weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Padding {
     /// PyTorch's: the same number of pixels on each side, from the kernel and stride alone.
     #[default]

@@ -2,11 +2,13 @@
 
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions, PadMode};
 use burn::tensor::{Tensor, module};
+use serde::{Deserialize, Serialize};
 
 use crate::Padding;
 
 /// What a pool keeps of its window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pool {
     /// The largest value; padding never wins.
     Max,

@@ -2,9 +2,11 @@
 
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Tensor, module};
+use serde::{Deserialize, Serialize};
 
 /// How pixels between pixels are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ResizeMode {
     /// The pixel whose cell the point falls in.
     Nearest,

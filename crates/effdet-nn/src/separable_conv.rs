@@ -20,6 +20,8 @@ pub struct SeparableConvConfig {
     pub bias: bool,
     /// The normalisation; none where absent.
     pub norm: Option<NormConfig>,
+    /// The activation.
+    pub activation: Activation,
     /// How both weights are drawn.
     pub initializer: Initializer,
     /// What the bias starts as.
@@ -36,6 +38,7 @@ impl SeparableConvConfig {
             padding: Padding::Symmetric,
             bias: false,
             norm: None,
+            activation: Activation::Identity,
             initializer: Initializer::GlorotUniform,
             bias_value: 0.0,
         }
@@ -54,12 +57,13 @@ impl SeparableConvConfig {
         SeparableConv {
             conv_dw: conv_dw.init(device),
             conv_pw: conv_pw.init(device),
-            bn: self.norm.map(|norm| norm.init(self.out_channels, Activation::Identity, device)),
+            bn: self.norm.map(|norm| norm.init(self.out_channels, self.activation, device)),
+            activation: if self.norm.is_some() { Activation::Identity } else { self.activation },
         }
     }
 }
 
-/// A depthwise convolution, a pointwise one, and an optional normalisation.
+/// A depthwise convolution, a pointwise one, an optional normalisation and an activation.
 ///
 /// # Reference
 /// effdet `SeparableConv2d`.
@@ -69,12 +73,15 @@ pub struct SeparableConv {
     pub conv_dw: Conv2d,
     /// Mixes the channels.
     pub conv_pw: Conv2d,
-    /// The normalisation.
+    /// Normalisation and activation.
     pub bn: Option<NormAct>,
+    /// The activation where there is no normalisation to carry it.
+    #[module(skip)]
+    activation: Activation,
 }
 
 impl SeparableConv {
-    /// Convolves and normalises.
+    /// Convolves, normalises and activates.
     ///
     /// # Shapes
     /// - `input`: `[batch, in_channels, height, width]`
@@ -83,7 +90,7 @@ impl SeparableConv {
         let output = self.conv_pw.forward(self.conv_dw.forward(input));
         match &self.bn {
             Some(norm) => norm.forward(output),
-            None => output,
+            None => self.activation.forward(output),
         }
     }
 }

@@ -1,1 +1,11 @@
 //! Boxes and labels drawn on pictures
+
+mod annotate;
+mod color;
+mod error;
+mod save;
+
+pub use annotate::{Style, annotate};
+pub use color::{class_color, text_color};
+pub use error::Error;
+pub use save::{save_jpeg, save_png};

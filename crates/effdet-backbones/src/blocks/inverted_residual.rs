@@ -1,0 +1,70 @@
+use burn::module::Module;
+use burn::tensor::Tensor;
+use effdet_nn::{Activation, AntiAlias, ChannelAttention, ConvLayer, DropPath, NormAct};
+
+use super::{BlockOutput, Context, add_residual, anti_aliased, squeezed};
+use crate::plan::BlockPlan;
+
+/// `ir`, MBConv: a pointwise expansion, a depthwise convolution, squeeze-and-excitation and a pointwise projection.
+///
+/// # Reference
+/// timm `InvertedResidual`; Sandler et al. 2018, "MobileNetV2", and Tan and Le 2019, "EfficientNet".
+#[derive(Module, Debug)]
+pub struct InvertedResidual {
+    /// The expansion.
+    pub conv_pw: ConvLayer,
+    /// Its normalisation and activation.
+    pub bn1: NormAct,
+    /// The depthwise convolution.
+    pub conv_dw: ConvLayer,
+    /// Its normalisation and activation.
+    pub bn2: NormAct,
+    /// Squeeze-and-excitation.
+    pub se: Option<ChannelAttention>,
+    /// The projection.
+    pub conv_pwl: ConvLayer,
+    /// Its normalisation.
+    pub bn3: NormAct,
+    drop_path: Option<DropPath>,
+    #[module(skip)]
+    aa: Option<AntiAlias>,
+}
+
+impl InvertedResidual {
+    pub(super) fn init(plan: &BlockPlan, context: &Context<'_>) -> Self {
+        let device = context.device;
+        let channels = plan.mid_channels;
+        let aa = context.anti_alias(plan.stride);
+        let conv_dw = context
+            .conv(channels, channels, 1)
+            .with_stride(if aa.is_some() { 1 } else { plan.stride })
+            .with_groups(plan.groups(channels, 1));
+        Self {
+            conv_pw: ConvLayer::init(
+                &context.conv(plan.in_channels, channels, 1),
+                &plan.start_kernels,
+                device,
+            ),
+            bn1: context.norm(channels, plan.activation),
+            conv_dw: ConvLayer::init(&conv_dw, &plan.kernels, device),
+            bn2: context.norm(channels, plan.activation),
+            se: context.squeeze(plan),
+            conv_pwl: ConvLayer::init(
+                &context.conv(channels, plan.out_channels, 1),
+                &plan.end_kernels,
+                device,
+            ),
+            bn3: context.norm(plan.out_channels, Activation::Identity),
+            drop_path: context.residual(plan),
+            aa,
+        }
+    }
+
+    pub(super) fn forward(&self, input: Tensor<4>) -> BlockOutput {
+        let hidden = self.bn1.forward(self.conv_pw.forward(input.clone()));
+        let hidden = self.bn2.forward(self.conv_dw.forward(hidden));
+        let hidden = squeezed(&self.se, anti_aliased(&self.aa, hidden));
+        let output = self.bn3.forward(self.conv_pwl.forward(hidden.clone()));
+        BlockOutput { output: add_residual(&self.drop_path, input, output), expansion: Some(hidden) }
+    }
+}

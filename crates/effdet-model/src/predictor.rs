@@ -1,0 +1,127 @@
+//! The network together with its anchors: normalised pictures in, detections out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use effdet_core::{Detection, ImageSize};
+use effdet_heads::{Anchors, Frame, LevelOutput, decode};
+
+use crate::{EfficientDet, EfficientDetConfig, Error, HeadOutputs};
+
+/// How many input sizes keep their anchors; a picture of a further size replaces the oldest.
+const CACHED_SIZES: usize = 8;
+
+/// A network in evaluation mode, with anchors for the sizes it sees.
+///
+/// # Reference
+/// effdet `DetBenchPredict`. Differs: accepts any input size, and returns as many detections as there are.
+#[derive(Debug)]
+pub struct Predictor {
+    model: EfficientDet,
+    config: EfficientDetConfig,
+    anchors: Mutex<Vec<Arc<Anchors>>>,
+}
+
+impl Predictor {
+    /// Puts the network in evaluation mode.
+    pub fn new(model: EfficientDet, config: EfficientDetConfig) -> Self {
+        Self { model: model.valid(), config, anchors: Mutex::new(Vec::new()) }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &EfficientDetConfig {
+        &self.config
+    }
+
+    /// The configuration, for what may change after building: how outputs become detections.
+    pub fn config_mut(&mut self) -> &mut EfficientDetConfig {
+        &mut self.config
+    }
+
+    /// The network.
+    pub fn model(&self) -> &EfficientDet {
+        &self.model
+    }
+
+    /// Detections of normalised pictures, best first.
+    ///
+    /// `frames` says where each picture lies in the input; without one, boxes stay in pixels of the input and are not
+    /// clipped.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[batch, in_channels, height, width]`
+    /// - `frames`: one per picture
+    ///
+    /// # Errors
+    /// [`Error::ReadBack`] if the device fails, [`Error::Heads`] for settings out of range.
+    ///
+    /// # Panics
+    /// If there are not as many frames as pictures, or the pictures have other channels than the network.
+    pub fn detect(
+        &self,
+        pictures: Tensor<4>,
+        frames: &[Option<Frame>],
+    ) -> Result<Vec<Vec<Detection>>, Error> {
+        let [batch, _, height, width] = pictures.dims();
+        assert_eq!(frames.len(), batch, "one frame per picture");
+        let anchors = self.anchors(ImageSize { height, width })?;
+        let outputs = HostOutputs::read(self.model.forward(pictures))?;
+        let detections = frames.iter().enumerate().map(|(picture, frame)| {
+            let levels = outputs.picture(picture, batch);
+            decode(&levels, &anchors, self.config.num_classes, &self.config.decode, frame.as_ref())
+        });
+        Ok(detections.collect::<Result<_, _>>()?)
+    }
+
+    /// The anchors of an input size, made once.
+    ///
+    /// # Errors
+    /// [`Error::Heads`] for a size that has none.
+    pub fn anchors(&self, size: ImageSize) -> Result<Arc<Anchors>, Error> {
+        let mut cache = self.anchors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(anchors) = cache.iter().find(|anchors| anchors.image_size() == size) {
+            return Ok(Arc::clone(anchors));
+        }
+        let anchors = Arc::new(Anchors::generate(&self.config.anchor_config(), size)?);
+        if cache.len() == CACHED_SIZES {
+            cache.remove(0);
+        }
+        cache.push(Arc::clone(&anchors));
+        Ok(anchors)
+    }
+}
+
+/// The outputs of every level, on the host.
+struct HostOutputs {
+    class_logits: Vec<Vec<f32>>,
+    box_deltas: Vec<Vec<f32>>,
+}
+
+impl HostOutputs {
+    fn read(outputs: HeadOutputs) -> Result<Self, Error> {
+        let read =
+            |tensors: Vec<Tensor<4>>| tensors.into_iter().map(read_back).collect::<Result<Vec<_>, _>>();
+        Ok(Self { class_logits: read(outputs.class_logits)?, box_deltas: read(outputs.box_deltas)? })
+    }
+
+    fn picture(&self, index: usize, batch: usize) -> Vec<LevelOutput<'_>> {
+        let part = |values: &'_ Vec<f32>| {
+            let length = values.len() / batch;
+            index * length..(index + 1) * length
+        };
+        self.class_logits
+            .iter()
+            .zip(&self.box_deltas)
+            .map(|(logits, deltas)| LevelOutput {
+                class_logits: &logits[part(logits)],
+                box_deltas: &deltas[part(deltas)],
+            })
+            .collect()
+    }
+}
+
+fn read_back(tensor: Tensor<4>) -> Result<Vec<f32>, Error> {
+    let data = tensor.try_into_data().map_err(|error| Error::ReadBack(format!("{error:?}")))?;
+    data.convert::<f32>().try_into_vec::<f32>().map_err(|error| Error::ReadBack(format!("{error:?}")))
+}

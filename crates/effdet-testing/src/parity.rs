@@ -1,0 +1,215 @@
+//! Running our networks beside the reference's numbers.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use effdet_core::{Detection, ImageSize, XyxyBox};
+use effdet_heads::Frame;
+use effdet_model::{EfficientDetConfig, Predictor};
+use effdet_weights::{Checkpoint, LoadOptions, load_into, parameter_shapes};
+
+use crate::detections::{MatchTolerance, count_matches};
+use crate::golden::{BackboneGolden, DetectorGolden, TensorSample};
+use crate::synthetic::{self, RunningStatistics};
+
+/// How far a network is from the reference.
+#[derive(Clone, Debug, Default)]
+pub struct Deviation {
+    /// Largest difference at a sampled place, in standard deviations of its tensor.
+    pub sampled: f64,
+    /// Largest relative difference of a sum of absolute values.
+    pub sum: f64,
+    /// Detections of the reference that have a partner, and all.
+    pub detections: Option<(usize, usize)>,
+}
+
+impl Deviation {
+    /// The bounds that count as equal: 1e-3 standard deviations, 1e-4 of the sums, 98 of 100 detections.
+    pub fn is_equal(&self) -> bool {
+        let matched = self.detections.is_none_or(|(matched, all)| matched * 100 >= all * 98);
+        self.sampled <= 1e-3 && self.sum <= 1e-4 && matched
+    }
+
+    fn compare(&mut self, name: &str, tensor: Tensor<4>, expected: &TensorSample) -> Result<()> {
+        ensure!(
+            tensor.dims().as_slice() == expected.shape,
+            "{name} has shape {:?}, the reference's {:?}",
+            tensor.dims(),
+            expected.shape
+        );
+        let values = values(tensor)?;
+        let sampled =
+            values.iter().zip(&expected.first).chain(values.iter().rev().zip(expected.last.iter().rev()));
+        // A constant tensor has no deviation to measure by.
+        let scale = if expected.std > 0.0 { expected.std } else { 1.0 };
+        for (actual, expected) in sampled {
+            self.sampled = worst(self.sampled, (f64::from(*actual) - expected).abs() / scale);
+        }
+        let sum: f64 = values.iter().map(|value| f64::from(value.abs())).sum();
+        self.sum = worst(self.sum, (sum - expected.sum_abs).abs() / expected.sum_abs.max(f64::MIN_POSITIVE));
+        Ok(())
+    }
+}
+
+/// The larger, where not-a-number is larger than anything.
+fn worst(a: f64, b: f64) -> f64 {
+    if b.is_nan() { b } else { a.max(b) }
+}
+
+/// Builds a backbone with synthetic weights and compares its features, and its class logits if the reference has them.
+///
+/// # Errors
+/// If names or shapes differ from the reference's, or the weights do not load strictly.
+pub fn backbone(
+    name: &str,
+    golden: &BackboneGolden,
+    input: Tensor<4>,
+    seed: u64,
+    running: &RunningStatistics,
+) -> Result<Deviation> {
+    let device = input.device();
+    let config = effdet_backbones::create(name)?;
+    let features = config.feature_info()?;
+    let channels: Vec<usize> = features.iter().map(|feature| feature.channels).collect();
+    ensure!(channels == golden.channels, "channels {channels:?}, the reference's {:?}", golden.channels);
+    let reductions: Vec<usize> = features.iter().map(|feature| feature.reduction).collect();
+    ensure!(
+        reductions == golden.reduction,
+        "reductions {reductions:?}, the reference's {:?}",
+        golden.reduction
+    );
+
+    let model = with_synthetic_weights(config.init(&device)?, seed, running)?;
+    let mut deviation = Deviation::default();
+    for (index, (map, expected)) in model.forward(input.clone()).into_iter().zip(&golden.features).enumerate()
+    {
+        deviation.compare(&format!("feature map {index}"), map, expected)?;
+    }
+    if let Some(expected) = &golden.logits {
+        let model = effdet_backbones::create(name)?.with_classifier(1000).init(&device)?;
+        let model = with_synthetic_weights(model, seed, running)?;
+        let logits = model.forward_classes(input).context("the network has no classifier")?;
+        let logits: Tensor<4> = logits.unsqueeze_dims(&[2, 3]);
+        let expected = TensorSample { shape: logits.dims().to_vec(), ..expected.clone() };
+        deviation.compare("class logits", logits, &expected)?;
+    }
+    Ok(deviation)
+}
+
+/// Builds a detector with synthetic weights and compares features, head outputs and detections for every picture.
+///
+/// # Errors
+/// If names or shapes differ from the reference's, or the weights do not load strictly.
+pub fn detector(
+    golden: &DetectorGolden,
+    running: &RunningStatistics,
+    device: &Device,
+    mut input: impl FnMut(&str) -> Result<Tensor<4>>,
+) -> Result<Deviation> {
+    let [height, width] = golden.image_size;
+    let config = EfficientDetConfig::named(&golden.model)?.with_image_size(ImageSize { height, width });
+    let close = |ours: [f32; 3], theirs: [f32; 3]| ours.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 1e-6);
+    ensure!(close(config.mean, golden.mean), "mean {:?}, the reference's {:?}", config.mean, golden.mean);
+    ensure!(close(config.std, golden.std), "deviation {:?}, the reference's {:?}", config.std, golden.std);
+
+    let model = with_synthetic_weights(config.init(device)?, golden.seed, running)?;
+    let predictor = Predictor::new(model, config);
+    let mut deviation = Deviation::default();
+    let (mut matched, mut all) = (0, 0);
+    for (name, expected) in &golden.images {
+        let input = input(name)?;
+        let features = predictor.model().backbone.forward(input.clone());
+        ensure!(features.len() == expected.features.len(), "{} feature maps", features.len());
+        for (index, (map, expected)) in features.into_iter().zip(&expected.features).enumerate() {
+            deviation.compare(&format!("feature map {index}"), map, expected)?;
+        }
+        let outputs = predictor.model().forward(input.clone());
+        ensure!(
+            outputs.class_logits.len() == expected.class_logits.len(),
+            "{} levels",
+            outputs.class_logits.len()
+        );
+        for (index, (map, expected)) in
+            outputs.class_logits.into_iter().zip(&expected.class_logits).enumerate()
+        {
+            deviation.compare(&format!("class logits of level {index}"), map, expected)?;
+        }
+        for (index, (map, expected)) in outputs.box_deltas.into_iter().zip(&expected.box_deltas).enumerate() {
+            deviation.compare(&format!("box codes of level {index}"), map, expected)?;
+        }
+        let frame = Frame { scale: 1.0, size: Some(ImageSize { height, width }), offset: (0.0, 0.0) };
+        let detections = predictor.detect(input, &[Some(frame)])?.pop().context("no result")?;
+        let expected: Vec<Detection> = expected.detections.iter().map(detection).collect();
+        let tolerance = MatchTolerance { score: 1e-3, iou: 0.99, edge: 0.5 };
+        matched += count_matches(&expected, &detections, tolerance);
+        all += expected.len();
+    }
+    deviation.detections = Some((matched, all));
+    Ok(deviation)
+}
+
+/// Checks that a network has exactly the tensors of the reference's state dictionary.
+///
+/// # Errors
+/// With the names that one side lacks or whose shapes differ.
+pub fn same_state_dict<M: Module>(
+    module: &M,
+    reference: &std::collections::BTreeMap<String, Vec<usize>>,
+) -> Result<()> {
+    let ours: BTreeSet<_> = parameter_shapes(module).into_iter().collect();
+    let theirs: BTreeSet<_> = reference
+        .iter()
+        .filter(|(name, _)| !name.ends_with("num_batches_tracked"))
+        .map(|(name, shape)| (name.clone(), shape.clone()))
+        .collect();
+    let extra: Vec<_> = ours.difference(&theirs).take(5).collect();
+    let lacking: Vec<_> = theirs.difference(&ours).take(5).collect();
+    ensure!(
+        extra.is_empty() && lacking.is_empty(),
+        "only here: {extra:?}; only in the reference: {lacking:?}"
+    );
+    Ok(())
+}
+
+fn with_synthetic_weights<M: Module>(module: M, seed: u64, running: &RunningStatistics) -> Result<M> {
+    let file = tempfile::Builder::new().suffix(".safetensors").tempfile()?;
+    synthetic::write_checkpoint(&module, seed, running, file.path())?;
+    let checkpoint = Checkpoint::open(file.path())?;
+    let (module, _) = load_into(module, &checkpoint, &LoadOptions::default())?;
+    Ok(module)
+}
+
+/// A picture file, already at the network's size, normalised.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn picture(path: &Path, mean: [f32; 3], std: [f32; 3], device: &Device) -> Result<Tensor<4>> {
+    let picture = image::open(path).with_context(|| format!("reading {}", path.display()))?.to_rgb8();
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let pixels = picture.as_raw();
+    let planes: Vec<f32> = (0..3)
+        .flat_map(|channel| {
+            let normalise = move |pixel: &u8| (f32::from(*pixel) / 255.0 - mean[channel]) / std[channel];
+            pixels[channel..].iter().step_by(3).map(normalise)
+        })
+        .collect();
+    Ok(Tensor::from_data(TensorData::new(planes, [1, 3, height, width]), device))
+}
+
+/// A picture of noise that is a pure function of seed and name, already normalised.
+pub fn synthetic_picture(seed: u64, name: &str, [height, width]: [usize; 2], device: &Device) -> Tensor<4> {
+    let values: Vec<f32> = synthetic::uniform(seed, name, 3 * height * width).map(|u| 1.5 * u).collect();
+    Tensor::from_data(TensorData::new(values, [1, 3, height, width]), device)
+}
+
+fn detection(row: &[f64; 6]) -> Detection {
+    let [x1, y1, x2, y2, score, class] = row.map(|value| value as f32);
+    Detection { bbox: XyxyBox { x1, y1, x2, y2 }, score, class_id: class as u32 }
+}
+
+fn values(tensor: Tensor<4>) -> Result<Vec<f32>> {
+    tensor.into_data().try_into_vec::<f32>().map_err(|error| anyhow::anyhow!("{error:?}"))
+}

@@ -1,0 +1,159 @@
+//! Boxes and labels on a picture.
+
+use std::sync::LazyLock;
+
+use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
+use effdet_core::{ClassMap, Detection, XyxyBox};
+use image::{Rgb, RgbImage};
+use imageproc::drawing::{draw_filled_rect_mut, draw_text_mut, text_size};
+use imageproc::rect::Rect;
+
+use crate::color::{class_color, text_color};
+
+/// How detections are drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Style {
+    /// Width of the box edges in pixels. By default 1/320 of the mean side, rounded.
+    pub line_width: Option<u32>,
+    /// Height of the label's text in pixels. By default 2.6 % of the mean side, at least 12.
+    pub font_size: Option<f32>,
+    /// Whether boxes have a label "name 0.87".
+    pub labels: bool,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { line_width: None, font_size: None, labels: true }
+    }
+}
+
+impl Style {
+    fn line_width_for(&self, picture: &RgbImage) -> i32 {
+        let width = self.line_width.unwrap_or_else(|| (mean_side(picture) / 320.0).round() as u32);
+        width.clamp(1, 1 << 12) as i32
+    }
+
+    fn font_size_for(&self, picture: &RgbImage) -> f32 {
+        let size = self.font_size.filter(|size| size.is_finite());
+        size.unwrap_or_else(|| (mean_side(picture) * 0.026).max(12.0)).clamp(1.0, 512.0)
+    }
+}
+
+fn mean_side(picture: &RgbImage) -> f32 {
+    (picture.width() as f32).midpoint(picture.height() as f32)
+}
+
+#[expect(clippy::expect_used, reason = "the font is compiled in, and any test that draws a label reads it")]
+static FONT: LazyLock<FontRef<'static>> =
+    LazyLock::new(|| FontRef::try_from_slice(dejavu::sans::bold()).expect("DejaVu Sans is a font"));
+
+/// Draws `detections` on `picture`: the box in the colour of its class, see [`class_color`], and above it a filled label
+/// "name 0.87" in black or white.
+///
+/// Boxes are in pixels of `picture`. What lies outside is cut off; a box that lies wholly outside, is inverted or not
+/// finite is left out. Labels are moved inside the picture, and a name that is too long for it is shortened. Detections
+/// of higher score are drawn over those of lower score, and labels over boxes.
+pub fn annotate(picture: &mut RgbImage, detections: &[Detection], classes: &ClassMap, style: &Style) {
+    let mut visible: Vec<(&Detection, Edges)> =
+        detections.iter().filter_map(|d| Some((d, Edges::new(d.bbox, picture)?))).collect();
+    visible.sort_by(|(a, _), (b, _)| a.score.total_cmp(&b.score));
+
+    let line_width = style.line_width_for(picture);
+    for (detection, edges) in &visible {
+        edges.draw(picture, line_width, class_color(detection.class_id));
+    }
+    if style.labels {
+        let font_size = PxScale::from(style.font_size_for(picture));
+        for (detection, edges) in &visible {
+            let name = classes.label(detection.class_id);
+            let text = fitting_label(&name, detection.score, font_size, picture.width());
+            draw_label(picture, edges, &text, font_size, class_color(detection.class_id));
+        }
+    }
+}
+
+/// A box in whole pixels, the right and bottom exclusive; may reach a little over the picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Edges {
+    left: i32,
+    top: i32,
+    right: i32,
+    bottom: i32,
+}
+
+impl Edges {
+    /// `None` if nothing of the box is to be seen.
+    fn new(bbox: XyxyBox, picture: &RgbImage) -> Option<Self> {
+        let XyxyBox { x1, y1, x2, y2 } = bbox;
+        let (width, height) = (picture.width() as f32, picture.height() as f32);
+        let finite = [x1, y1, x2, y2].iter().all(|v| v.is_finite());
+        let inside = x1 < width && y1 < height && x2 > 0.0 && y2 > 0.0;
+        if !finite || x2 < x1 || y2 < y1 || !inside {
+            return None;
+        }
+        /// Farther out than any line is wide, so that edges beyond the picture stay invisible.
+        const MARGIN: f32 = 8192.0;
+        let near = |value: f32, limit: f32| value.clamp(-MARGIN, limit + MARGIN).round() as i32;
+        let (left, top) = (near(x1, width).min(width as i32 - 1), near(y1, height).min(height as i32 - 1));
+        Some(Self { left, top, right: near(x2, width).max(left + 1), bottom: near(y2, height).max(top + 1) })
+    }
+
+    /// Fills the four edges, which lie inside the box.
+    fn draw(&self, picture: &mut RgbImage, line_width: i32, color: Rgb<u8>) {
+        let Self { left, top, right, bottom } = *self;
+        let line = line_width.min(right - left).min(bottom - top);
+        fill(picture, Edges { bottom: top + line, ..*self }, color);
+        fill(picture, Edges { top: bottom - line, ..*self }, color);
+        fill(picture, Edges { right: left + line, ..*self }, color);
+        fill(picture, Edges { left: right - line, ..*self }, color);
+    }
+}
+
+fn fill(picture: &mut RgbImage, area: Edges, color: Rgb<u8>) {
+    let (left, top) = (area.left.max(0), area.top.max(0));
+    let width = area.right.min(picture.width() as i32) - left;
+    let height = area.bottom.min(picture.height() as i32) - top;
+    if width > 0 && height > 0 {
+        draw_filled_rect_mut(picture, Rect::at(left, top).of_size(width as u32, height as u32), color);
+    }
+}
+
+const ELLIPSIS: char = '\u{2026}';
+
+/// "name 0.87", the name shortened until the label is as wide as the picture at most.
+fn fitting_label(name: &str, score: f32, font_size: PxScale, width: u32) -> String {
+    let font = FONT.as_scaled(font_size);
+    let advance = |c: char| font.h_advance(font.glyph_id(c));
+    let mut available = width as f32 - 2.0 * padding(font_size) as f32 - 1.0;
+    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let score = format!(" {score:.2}");
+    available -= score.chars().map(advance).sum::<f32>();
+    if name.chars().map(advance).sum::<f32>() <= available {
+        return name + &score;
+    }
+    available -= advance(ELLIPSIS);
+    let fits = |c: &char| {
+        available -= advance(*c);
+        available >= 0.0
+    };
+    name.chars().take_while(fits).chain([ELLIPSIS]).chain(score.chars()).collect()
+}
+
+/// Space between the text and the border of its label.
+fn padding(font_size: PxScale) -> i32 {
+    (font_size.y * 0.15).ceil() as i32
+}
+
+fn draw_label(picture: &mut RgbImage, edges: &Edges, text: &str, font_size: PxScale, color: Rgb<u8>) {
+    let padding = padding(font_size);
+    let (text_width, _) = text_size(font_size, &*FONT, text);
+    let text_height = FONT.as_scaled(font_size).height().ceil() as i32;
+    let (width, height) = (text_width as i32 + 2 * padding, text_height + padding);
+    let (picture_width, picture_height) = (picture.width() as i32, picture.height() as i32);
+    // On top of the box; inside it where there is no room.
+    let top = if edges.top >= height { edges.top - height } else { edges.top.max(0) };
+    let top = top.min(picture_height - height).max(0);
+    let left = edges.left.min(picture_width - width).max(0);
+    fill(picture, Edges { left, top, right: left + width, bottom: top + height }, color);
+    draw_text_mut(picture, text_color(color), left + padding, top + padding / 2, font_size, &*FONT, text);
+}

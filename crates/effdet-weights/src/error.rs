@@ -1,0 +1,135 @@
+//! What can go wrong between a file and a module.
+
+use std::io;
+use std::path::PathBuf;
+
+use pytorch_reader::PytorchError;
+
+use crate::{DType, LoadReport};
+
+/// Why a checkpoint could not be read, loaded or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to open or read the file.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The first bytes are those of no format this crate knows.
+    #[error("{} is not a checkpoint: {found}, expected safetensors or a file written by torch.save", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// What the file looks like.
+        found: &'static str,
+    },
+    /// The safetensors header contradicts itself or the file.
+    #[error("{} is not a valid safetensors file: {reason}", path.display())]
+    Safetensors {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong, naming the tensor where there is one.
+        reason: String,
+    },
+    /// The zip, tar or pickle written by `torch.save` is damaged or holds something unsupported.
+    #[error("{} is not a readable PyTorch checkpoint", path.display())]
+    Pytorch {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What the reader found.
+        source: PytorchError,
+    },
+    /// The container around the pickle is damaged.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Unpickling the file with Python would run a function that has no place in a checkpoint.
+    #[error("{} would call {function} when unpickled; nothing was run, and the file should not be trusted", path.display())]
+    UnsafePickle {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The function, as `module.name`.
+        function: String,
+    },
+    /// Something in the file claims more than the file can hold.
+    #[error("{}: {what} claims {claimed} bytes, more than the {limit} allowed for a file of this size", path.display())]
+    TooLarge {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Which part of the file.
+        what: String,
+        /// Bytes claimed.
+        claimed: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The file is well formed and holds no tensor.
+    #[error("{} holds no tensors", path.display())]
+    NoTensors {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// Two tensors end up under one name once wrapper prefixes are removed or keys are mapped.
+    #[error("{}: two tensors are called {name}", path.display())]
+    DuplicateName {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name they share.
+        name: String,
+    },
+    /// A tensor was asked for that the file does not hold.
+    #[error("{} has no tensor {name}", path.display())]
+    NoSuchTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+    },
+    /// A tensor's element type has no conversion to `f32`.
+    #[error("tensor {name} in {} has element type {dtype}, which cannot be read as f32", path.display())]
+    UnsupportedDType {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its element type.
+        dtype: DType,
+    },
+    /// A tensor's bytes could not be read.
+    #[error("cannot read tensor {name} from {}", path.display())]
+    ReadTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The checkpoint and the module do not have the same tensors.
+    #[error("{0}")]
+    Mismatch(Box<LoadReport>),
+    /// A value under an `effdet.` key is not what that key holds.
+    #[error("metadata key {key} has an unreadable value")]
+    Metadata {
+        /// The full key.
+        key: String,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// The checkpoint could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
