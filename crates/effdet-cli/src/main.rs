@@ -1,2 +1,35 @@
 //! The `effdet` command.
-fn main() {}
+
+#![allow(clippy::print_stderr, reason = "standard error is where a command reports")]
+
+mod args;
+mod commands;
+mod output;
+mod progress;
+mod sources;
+
+use std::io;
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+
+/// Wrong usage or unusable weights; clap exits with it too.
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Predict(args) => commands::predict::run(&args),
+        Command::Models(args) => commands::models::run(&args),
+        Command::Info(args) => commands::info::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        // `effdet models | head` is no failure.
+        let pipe = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if pipe == Some(io::ErrorKind::BrokenPipe) {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("error: {error:#}");
+        ExitCode::from(UNUSABLE)
+    })
+}

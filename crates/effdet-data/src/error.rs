@@ -1,10 +1,14 @@
 use std::io;
+use std::path::PathBuf;
 
 use effdet_core::ImageSize;
 
-/// What can go wrong between a file on disk and the pixels a detector reads.
+use crate::dirt::Dirt;
+
+/// What can go wrong between files on disk and the pixels and boxes a detector reads.
 ///
-/// Every variant about a picture carries `name`: its path, or the name the caller gave to the bytes.
+/// Every variant about a picture carries `name`: its path, or the name the caller gave to the bytes. Those about labels
+/// carry the path of the file and the place in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -106,4 +110,106 @@ pub enum Error {
         /// Values the picture needs: 3 x height x width.
         expected: usize,
     },
+    /// A label file that should be there is not.
+    #[error("{path}: {what}")]
+    LabelsNotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What was looked for.
+        what: String,
+    },
+    /// A label file cannot be understood as a whole.
+    #[error("{path}, {at}: {reason}")]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// Line, byte or element.
+        at: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A label file is longer than its parser holds in memory.
+    #[error("{path}: a label file of more than {limit} bytes")]
+    LabelsTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// Dirt of a kind whose policy is [`Policy::Error`](crate::Policy).
+    #[error("{0}")]
+    Dirt(Dirt),
+    /// The classes that a format declares contradict each other.
+    #[error("{path}: {source}")]
+    Classes {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: effdet_core::Error,
+    },
+    /// Not one of the pictures that the labels name is there.
+    #[error("{folder}: none of the {listed} pictures that the labels name is there (the first is {first})")]
+    NoPictures {
+        /// Root of the data set.
+        folder: PathBuf,
+        /// How many are named.
+        listed: usize,
+        /// Path of the first.
+        first: PathBuf,
+    },
+    /// The data set has no split of that name.
+    #[error("no split `{name}` (there {})", describe_known(.known))]
+    UnknownSplit {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The proportions of a random split make no sense.
+    #[error("proportions {given:?}: {reason}")]
+    Proportions {
+        /// The proportions.
+        given: Vec<f64>,
+        /// What is wrong with them.
+        reason: &'static str,
+    },
+    /// A record fits no part of a split, or several.
+    #[error("record `{id}` ({path}) belongs to {found}", found = if matching.is_empty() { "no part of the split".to_owned() } else { matching.join(" and ") })]
+    SplitMatch {
+        /// Id of the record.
+        id: String,
+        /// Path of its picture.
+        path: PathBuf,
+        /// The parts that it fits.
+        matching: Vec<String>,
+    },
+    /// There is no format of that name.
+    #[error("no label format `{name}` (known: {known})")]
+    UnknownFormat {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The size of a picture is needed to write its labels, and neither stated nor readable.
+    #[error("{path}: the size of the picture is not known")]
+    SizeUnknown {
+        /// Path of the picture.
+        path: PathBuf,
+    },
+    /// Labels could not be written.
+    #[error("{path}: cannot be written")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+fn describe_known(known: &[String]) -> String {
+    match known {
+        [] => "are none".to_owned(),
+        _ => format!("are {}", known.join(", ")),
+    }
 }

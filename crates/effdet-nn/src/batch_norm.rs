@@ -116,7 +116,9 @@ impl BatchNorm {
     /// # Shapes
     /// - both: `[channels]`
     pub fn scale_and_shift(&self) -> (Tensor<1>, Tensor<1>) {
-        let scale = self.weight.val() / self.running_var.value().add_scalar(self.epsilon).sqrt();
+        // In PyTorch's order of operations: where activations are far from zero, a last bit of the shift shows.
+        let inverse_deviation = self.running_var.value().add_scalar(self.epsilon).sqrt().recip();
+        let scale = inverse_deviation * self.weight.val();
         let shift = self.bias.val() - self.running_mean.value() * scale.clone();
         (scale, shift)
     }

@@ -53,7 +53,7 @@ impl NormConfig {
                 check_groups(channels, group_size);
                 NormAct::Group(GroupNorm { weight, bias, group_size, activation })
             }
-            NormConfig::Layer => NormAct::Layer(LayerNorm2d { weight, bias, activation }),
+            NormConfig::Layer => NormAct::Layer(LayerNorm2d { weight, bias, epsilon: EPSILON, activation }),
             NormConfig::Evo { group_size } => {
                 check_groups(channels, group_size);
                 let gated = activation != Activation::Identity;
@@ -96,7 +96,7 @@ impl NormAct {
     }
 }
 
-/// PyTorch's epsilon for group norm, layer norm and EvoNorm; no supported network sets another.
+/// PyTorch's epsilon for group norm, layer norm and EvoNorm, as the networks normalised with them have it.
 const EPSILON: f64 = 1e-5;
 
 /// Normalises over groups of channels and all pixels of one picture.
@@ -133,7 +133,7 @@ impl GroupNorm {
 /// Normalises over the channels of each pixel.
 ///
 /// # Reference
-/// timm `LayerNormAct2d`.
+/// timm `LayerNormAct2d` (epsilon 1e-5) and `LayerNorm2d` (1e-6).
 #[derive(Module, Debug)]
 pub struct LayerNorm2d {
     /// Scale, `[channels]`.
@@ -141,15 +141,18 @@ pub struct LayerNorm2d {
     /// Shift, `[channels]`.
     pub bias: Param<Tensor<1>>,
     #[module(skip)]
+    epsilon: f64,
+    #[module(skip)]
     activation: Activation,
 }
 
 impl LayerNorm2d {
     /// A layer norm with no activation.
-    pub fn new(channels: usize, device: &Device) -> Self {
+    pub fn new(channels: usize, epsilon: f64, device: &Device) -> Self {
         Self {
             weight: Initializer::Constant(1.0).init([channels], 1, device),
             bias: Initializer::Constant(0.0).init([channels], 1, device),
+            epsilon,
             activation: Activation::Identity,
         }
     }
@@ -160,7 +163,7 @@ impl LayerNorm2d {
     /// - `input`, output: `[batch, channels, height, width]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let (mean, variance) = mean_and_variance(input.clone(), 1);
-        let normalised = (input - mean) / variance.add_scalar(EPSILON).sqrt();
+        let normalised = (input - mean) / variance.add_scalar(self.epsilon).sqrt();
         self.activation.forward(scale_shift(normalised, &self.weight, &self.bias))
     }
 }

@@ -101,7 +101,7 @@ impl GlobalContext {
             conv_attn: attention.init(device),
             mlp_scale: ContextMlp {
                 fc1: conv(channels, reduced_channels).init(device),
-                norm: LayerNorm2d::new(reduced_channels, device),
+                norm: LayerNorm2d::new(reduced_channels, 1e-6, device),
                 fc2: conv(reduced_channels, channels).init(device),
                 activation,
             },

@@ -8,6 +8,8 @@ use flate2::read::GzDecoder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::synthetic::Moments;
+
 /// A tensor's shape, moments and first and last values.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TensorSample {
@@ -21,6 +23,13 @@ pub struct TensorSample {
     pub first: Vec<f64>,
     /// The last values.
     pub last: Vec<f64>,
+    /// How far the reference's single precision is from these values, in standard deviations; 0 where the values are
+    /// single precision themselves.
+    #[serde(default)]
+    pub noise: f64,
+    /// The same of the sum, relative.
+    #[serde(default)]
+    pub sum_noise: f64,
 }
 
 /// What the reference detector gives for one picture.
@@ -49,6 +58,12 @@ pub struct DetectorGolden {
     pub mean: [f32; 3],
     /// Deviation that pictures are normalised with.
     pub std: [f32; 3],
+    /// Digest of the names and shapes of its tensors.
+    #[serde(default)]
+    pub state_dict: String,
+    /// Moments of the running statistics, where they are not stored whole.
+    #[serde(default)]
+    pub statistics: Moments,
     /// By the picture's file name, or by the name its synthetic values are drawn from.
     pub images: BTreeMap<String, PictureGolden>,
 }
@@ -62,6 +77,18 @@ pub struct BackboneGolden {
     pub reduction: Vec<usize>,
     /// The feature maps.
     pub features: Vec<TensorSample>,
+    /// Digest of the names and shapes of its tensors.
+    #[serde(default)]
+    pub state_dict: String,
+    /// Moments of the running statistics, where they are not stored whole.
+    #[serde(default)]
+    pub statistics: Moments,
+    /// Digest of the names and shapes of the tensors of the network with its classifier.
+    #[serde(default)]
+    pub classifier_state_dict: String,
+    /// Moments of the running statistics of the network with its classifier.
+    #[serde(default)]
+    pub classifier_statistics: Moments,
     /// Class logits of the network with its classifier, where they were asked for.
     #[serde(default)]
     pub logits: Option<TensorSample>,

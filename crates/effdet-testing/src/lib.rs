@@ -5,6 +5,7 @@
 //! scripts that ask the reference (`tools/golden`).
 
 pub mod detections;
+pub mod fixtures;
 pub mod golden;
 pub mod npz;
 pub mod parity;

@@ -56,6 +56,33 @@ pub fn tensor(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
 /// Running statistics that are stored instead of computed, by tensor name.
 pub type RunningStatistics = HashMap<String, Vec<f32>>;
 
+/// Mean and variance that a batch norm's running statistics scatter around, by the layer's name.
+pub type Moments = HashMap<String, [f32; 2]>;
+
+/// Running statistics scattered around one mean and variance for all channels of a layer.
+pub fn scattered_statistics<M: Module>(module: &M, seed: u64, moments: &Moments) -> RunningStatistics {
+    let scattered = parameter_shapes(module).into_iter().filter_map(|(name, shape)| {
+        let (layer, kind) = name.rsplit_once('.')?;
+        let [mean, variance] = *moments.get(layer)?;
+        let values = uniform(seed, &name, shape.iter().product());
+        let values: Vec<f32> = match kind {
+            "running_mean" => values.map(|u| mean + variance.sqrt() * (0.1 * u)).collect(),
+            "running_var" => values.map(|u| variance * (1.0 + 0.25 * u)).collect(),
+            _ => return None,
+        };
+        Some((name, values))
+    });
+    scattered.collect()
+}
+
+/// The digest of all names and shapes of a module's tensors.
+pub fn state_dict_digest<M: Module>(module: &M) -> String {
+    let mut lines: Vec<String> =
+        parameter_shapes(module).into_iter().map(|(name, shape)| format!("{name} {shape:?}\n")).collect();
+    lines.sort_unstable();
+    Sha256::digest(lines.concat()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Writes a checkpoint for `module` with synthetic weights, as the reference would save it.
 ///
 /// # Errors

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use anyhow::Context;
 use burn::tensor::Device;
 use effdet_testing::golden::{BackbonesGolden, DetectorGolden, StateDictShapes, read_json};
-use effdet_testing::parity::{self, Deviation};
-use effdet_testing::{npz, shared};
+use effdet_testing::parity::{self, Deviation, Noise, Statistics};
+use effdet_testing::{fixtures, npz, shared};
 
 #[test]
 fn backbones_equal_the_reference() {
@@ -19,6 +20,7 @@ fn backbones_equal_the_reference() {
         parity::picture(&shared.join("golden/images").join(&golden.image), golden.mean, golden.std, &device)
             .unwrap();
     let only = std::env::var("EFFDET_ONLY").unwrap_or_default();
+    let noise = fixtures::backbones();
     let mut failures = Vec::new();
     for (name, expected) in golden.backbones.iter().filter(|(name, _)| name.contains(&only)) {
         let prefix = format!("{name}/");
@@ -30,7 +32,8 @@ fn backbones_equal_the_reference() {
             let model = effdet_backbones::create(name)?.init(&device)?;
             parity::same_state_dict(&model, &shapes[name])?;
             drop(model);
-            parity::backbone(name, expected, input.clone(), golden.seed, &running)
+            let noise = Noise::of(&noise.backbones[name].features);
+            parity::backbone(name, expected, input.clone(), golden.seed, Statistics::Stored(&running), noise)
         })();
         report(name, result, &mut failures);
     }
@@ -49,6 +52,7 @@ fn detectors_equal_the_reference() {
     let shapes: StateDictShapes = read_json(&shared.join("golden/state-dict-shapes.json.gz")).unwrap();
     let device = Device::flex();
     let only = std::env::var("EFFDET_ONLY").unwrap_or_default();
+    let fixtures = fixtures::detectors();
     let mut failures = Vec::new();
     for name in effdet_model::model_names().filter(|name| name.contains(&only)) {
         let result = (|| {
@@ -57,7 +61,9 @@ fn detectors_equal_the_reference() {
             let model = effdet_model::EfficientDetConfig::named(name)?.init(&device)?;
             parity::same_state_dict(&model, &shapes[name])?;
             drop(model);
-            parity::detector(&golden, &running, &device, |picture| {
+            let fixture = fixtures.iter().find(|fixture| fixture.model == name).context("no fixture")?;
+            let noise = Noise::of(fixture.images.values().flat_map(|picture| picture.samples()));
+            parity::detector(&golden, Statistics::Stored(&running), noise, &device, |picture| {
                 parity::picture(&shared.join("golden/images").join(picture), golden.mean, golden.std, &device)
             })
         })();

@@ -1,1 +1,52 @@
-//! EfficientDet for Rust: load a checkpoint, detect objects in pictures
+//! EfficientDet for Rust: load a checkpoint, detect objects in pictures.
+//!
+//! ```no_run
+//! use effdet::prelude::*;
+//!
+//! let device = effdet::device("cpu")?;
+//! let options = DetectorOptions { model: Some("tf_efficientdet_lite0".into()), ..Default::default() };
+//! let detector = Detector::from_checkpoint("tf_efficientdet_lite0-dfacfc78.pth", &options, &device)?;
+//! for found in detector.detect_file("street.jpg")? {
+//!     let XyxyBox { x1, y1, x2, y2 } = found.bbox;
+//!     let label = detector.class_map().label(found.class_id);
+//!     println!("{label} {:.2} at ({x1:.0}, {y1:.0}), ({x2:.0}, {y2:.0})", found.score);
+//! }
+//! # Ok::<(), effdet::Error>(())
+//! ```
+//!
+//! [`Detector`] is a network with everything that belongs to its weights: preprocessing, class names, post-processing.
+//! The crates it is made of are re-exported under short names: [`model`] for the 47 configurations and the network,
+//! [`backbones`], [`bifpn`] and [`heads`] for its parts, [`weights`] for checkpoints, [`data`] for pictures, [`viz`]
+//! for drawing, [`core`](mod@crate::core) for boxes and class names, [`nn`] for layers.
+//!
+//! # Feature flags
+//!
+//! - `flex` (default), `cuda`, `wgpu`, `tch`: Burn's backend of that name, chosen at run time with [`device()`]
+//! - `libjpeg-turbo`: JPEG decoded to the bits of Pillow's decoder; needs cmake, nasm and a C compiler
+
+mod detector;
+mod device;
+mod error;
+mod identify;
+mod options;
+pub mod prelude;
+mod release;
+mod resolve;
+
+pub use effdet_backbones as backbones;
+pub use effdet_bifpn as bifpn;
+pub use effdet_core as core;
+pub use effdet_data as data;
+pub use effdet_heads as heads;
+pub use effdet_model as model;
+pub use effdet_nn as nn;
+pub use effdet_viz as viz;
+pub use effdet_weights as weights;
+
+pub use detector::Detector;
+pub use device::device;
+pub use error::Error;
+pub use identify::{Candidate, identify};
+pub use options::{DetectorOptions, read_labels};
+pub use release::weights_url;
+pub use resolve::{check_image_size, configuration_named};

@@ -1,0 +1,5 @@
+//! The sub-commands.
+
+pub mod info;
+pub mod models;
+pub mod predict;

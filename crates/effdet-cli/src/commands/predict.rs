@@ -1,0 +1,240 @@
+//! `effdet predict`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use effdet::data::Prepared;
+use effdet::model::model_specs;
+use effdet::prelude::*;
+use effdet::{check_image_size, read_labels, weights_url};
+use indicatif::ProgressBar;
+use rayon::prelude::*;
+
+use crate::args::PredictArgs;
+use crate::output::{
+    DetectionReport, ImageError, ImageReport, JsonTarget, OutFolder, Report, is_jpeg, printable, write_table,
+};
+use crate::{progress, sources};
+
+const DEFAULT_MODEL: &str = "tf_efficientdet_lite0";
+const JPEG_QUALITY: u8 = 95;
+/// Some pictures failed.
+const FAILED: u8 = 1;
+
+/// Detects objects in all pictures of the sources.
+pub fn run(args: &PredictArgs) -> Result<ExitCode> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    let detector = load(args)?;
+    let pictures = sources::expand(&args.sources)?;
+    let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
+    let out = args.out.as_deref().map(|folder| OutFolder::create(folder, &pictures)).transpose()?;
+
+    let mut run = Run {
+        detector: &detector,
+        out,
+        show_table: !matches!(json, Some(JsonTarget::Stdout)),
+        bar: progress::bar(pictures.len()),
+        report: Report { model: detector.config().name.clone(), images: Vec::new(), errors: Vec::new() },
+    };
+    run.all(&pictures, args.batch.into())?;
+    run.bar.finish_and_clear();
+    let report = run.report;
+    if let Some(json) = json {
+        json.write(&report)?;
+    }
+    if report.errors.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if pictures.len() > 1 {
+        eprintln!("{} of {} pictures failed", report.errors.len(), pictures.len());
+    }
+    Ok(ExitCode::from(FAILED))
+}
+
+fn load(args: &PredictArgs) -> Result<Detector> {
+    let device = effdet::device(&args.device)?;
+    let labels = args.labels.as_deref().map(read_labels).transpose()?;
+    if let Some(size) = args.image_size {
+        check_image_size(size)?;
+    }
+    if let Some(name) = &args.backbone {
+        EfficientDetConfig::with_backbone_named(name)?;
+    }
+    let Some(weights) = &args.weights else { bail!(no_weights(args)?) };
+    let options = DetectorOptions {
+        model: args.model.clone(),
+        backbone: args.backbone.clone(),
+        num_classes: args.num_classes,
+        labels,
+        image_size: args.image_size,
+        mean: args.mean.map(|mean| mean.0),
+        std: args.std.map(|std| std.0),
+        decode: Some(decode_config(args)),
+    };
+    let detector = Detector::from_checkpoint(weights, &options, &device)?;
+    let broken = detector.load_report().map_or(&[][..], |report| report.non_finite.as_slice());
+    if let [first, ..] = broken {
+        let (count, name) = (broken.len(), &first.name);
+        eprintln!("warning: {}: {count} tensors hold NaN or infinity, the first is {name}", weights.display());
+    }
+    Ok(detector)
+}
+
+fn decode_config(args: &PredictArgs) -> DecodeConfig {
+    let defaults = NmsConfig::default();
+    let nms = if args.soft_nms {
+        // The score asked for is that of the result, which soft suppression lowers.
+        let score_threshold = args.score.max(defaults.score_threshold);
+        NmsConfig { method: NmsMethod::SoftGaussian { sigma: 0.5 }, score_threshold, ..defaults }
+    } else {
+        NmsConfig { iou_threshold: args.iou, ..defaults }
+    };
+    DecodeConfig {
+        score_threshold: args.score,
+        max_detections: args.max_detections,
+        nms,
+        ..DecodeConfig::default()
+    }
+}
+
+/// What to type, where no weights were given.
+fn no_weights(args: &PredictArgs) -> Result<String> {
+    if args.backbone.is_some() {
+        return Ok("no detector weights are published for a backbone alone: name a file with --weights".into());
+    }
+    let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
+    let name = EfficientDetConfig::named(name)?.name;
+    let spec = model_specs().iter().find(|spec| spec.name == name);
+    let Some((file, url)) = spec.and_then(|spec| spec.weights.zip(weights_url(spec))) else {
+        return Ok(format!("no weights are published for `{name}`: name a file with --weights"));
+    };
+    Ok(format!(
+        "the published weights of `{name}` are not on this machine, and effdet cannot download them yet. Download\n  \
+         {url}\nand then type\n  effdet predict PICTURE --model {name} --weights {file}"
+    ))
+}
+
+/// A picture on its way to the network.
+struct Loaded {
+    path: PathBuf,
+    size: (u32, u32),
+    prepared: Prepared,
+    /// Kept only to be drawn on.
+    picture: Option<RgbImage>,
+}
+
+type Decoded = Result<Loaded, (PathBuf, effdet::Error)>;
+
+/// Decodes and prepares batch after batch, waiting with each until the one before is taken.
+fn decode_ahead(
+    pictures: &[PathBuf],
+    batch: usize,
+    preprocess: Preprocess,
+    keep: bool,
+    to: &SyncSender<Vec<Decoded>>,
+) {
+    let decode = |path: &PathBuf| {
+        let load = || -> Result<_, effdet::Error> {
+            let picture = decode_file(path, &DecodeLimits::default())?;
+            Ok((preprocess.apply(&picture)?, picture))
+        };
+        let (prepared, picture) = load().map_err(|error| (path.clone(), error))?;
+        let size = picture.dimensions();
+        Ok(Loaded { path: path.clone(), size, prepared, picture: keep.then_some(picture) })
+    };
+    for batch in pictures.chunks(batch) {
+        if to.send(batch.par_iter().map(decode).collect()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The state of a run over pictures.
+struct Run<'a> {
+    detector: &'a Detector,
+    out: Option<OutFolder>,
+    show_table: bool,
+    bar: ProgressBar,
+    report: Report,
+}
+
+impl Run<'_> {
+    fn all(&mut self, pictures: &[PathBuf], batch: usize) -> Result<()> {
+        let (preprocess, keep) = (*self.detector.preprocess(), self.out.is_some());
+        thread::scope(|scope| {
+            // Without room in the channel, one batch is decoded while another is in the network, and no more.
+            let (to, batches) = sync_channel(0);
+            scope.spawn(move || decode_ahead(pictures, batch, preprocess, keep, &to));
+            batches.into_iter().try_for_each(|batch| self.batch(batch))
+        })
+    }
+
+    fn batch(&mut self, decoded: Vec<Decoded>) -> Result<()> {
+        let count = decoded.len() as u64;
+        let mut pictures = Vec::new();
+        let mut prepared = Vec::new();
+        for picture in decoded {
+            match picture {
+                Ok(loaded) => {
+                    prepared.push(loaded.prepared);
+                    pictures.push((loaded.path, loaded.size, loaded.picture));
+                }
+                Err((path, error)) => self.failed(&path, &error.into()),
+            }
+        }
+        match self.detector.detect_prepared(&prepared) {
+            Ok(detections) => {
+                let found = pictures.into_iter().zip(detections);
+                self.found(found.map(|((path, size, picture), found)| (path, size, picture, found)).collect())?;
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                pictures.iter().for_each(|(path, ..)| self.failed(path, &error));
+            }
+        }
+        self.bar.inc(count);
+        Ok(())
+    }
+
+    fn found(&mut self, pictures: Vec<(PathBuf, (u32, u32), Option<RgbImage>, Vec<Detection>)>) -> Result<()> {
+        let classes = self.detector.class_map();
+        let mut drawings = Vec::new();
+        for (path, (width, height), picture, detections) in pictures {
+            let reports = detections.iter().map(|detection| DetectionReport::new(detection, classes)).collect();
+            let image = ImageReport { path: path.display().to_string(), width, height, detections: reports };
+            if self.show_table {
+                self.bar.suspend(|| write_table(&mut io::stdout().lock(), &image))?;
+            }
+            self.report.images.push(image);
+            if let (Some(out), Some(picture)) = (&mut self.out, picture) {
+                let to = out.path_for(&path);
+                drawings.push((path, to, picture, detections));
+            }
+        }
+        let failures: Vec<_> = drawings
+            .into_par_iter()
+            .filter_map(|(path, to, mut picture, detections)| {
+                annotate(&mut picture, &detections, classes, &Style::default());
+                let saved = if is_jpeg(&to) { save_jpeg(&to, &picture, JPEG_QUALITY) } else { save_png(&to, &picture) };
+                Some((path, saved.err()?))
+            })
+            .collect();
+        failures.into_iter().for_each(|(path, error)| self.failed(&path, &error.into()));
+        io::stdout().flush().context("standard output")
+    }
+
+    /// Reports a picture that failed; the rest go on.
+    fn failed(&mut self, path: &Path, error: &anyhow::Error) {
+        let path = path.display().to_string();
+        let reason = format!("{error:#}");
+        let reason = reason.strip_prefix(&format!("{path}: ")).unwrap_or(&reason).to_owned();
+        self.bar.suspend(|| eprintln!("error: {}: {}", printable(&path), printable(&reason)));
+        self.report.errors.push(ImageError { path, error: reason });
+    }
+}

@@ -1,0 +1,217 @@
+//! What is shown and written: table, JSON, names of annotated pictures.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use effdet::prelude::{ClassMap, Detection};
+use serde::Serialize;
+
+/// What `--json` writes.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Name of the detector.
+    pub model: String,
+    /// Pictures that were read, in the order of the sources.
+    pub images: Vec<ImageReport>,
+    /// Pictures that were not.
+    pub errors: Vec<ImageError>,
+}
+
+/// The detections of one picture.
+#[derive(Debug, Serialize)]
+pub struct ImageReport {
+    pub path: String,
+    pub width: u32,
+    pub height: u32,
+    pub detections: Vec<DetectionReport>,
+}
+
+/// One detection, in pixels of the picture.
+#[derive(Debug, Serialize)]
+pub struct DetectionReport {
+    pub bbox: [f32; 4],
+    pub score: f32,
+    pub class_id: u32,
+    pub label: String,
+}
+
+/// Why a picture has no detections.
+#[derive(Debug, Serialize)]
+pub struct ImageError {
+    pub path: String,
+    pub error: String,
+}
+
+impl DetectionReport {
+    pub fn new(detection: &Detection, classes: &ClassMap) -> Self {
+        let Detection { bbox, score, class_id } = *detection;
+        Self { bbox: [bbox.x1, bbox.y1, bbox.x2, bbox.y2], score, class_id, label: classes.label(class_id) }
+    }
+}
+
+/// Writes one picture's table.
+pub fn write_table(to: &mut impl Write, image: &ImageReport) -> io::Result<()> {
+    let ImageReport { path, width, height, detections } = image;
+    let objects = match detections.len() {
+        0 => "nothing found".to_owned(),
+        1 => "1 object".to_owned(),
+        n => format!("{n} objects"),
+    };
+    writeln!(to, "{} ({width}x{height}): {objects}", printable(path))?;
+    let labels: Vec<String> = detections.iter().map(|detection| printable(&detection.label)).collect();
+    let widest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).max(5);
+    if !labels.is_empty() {
+        writeln!(to, "  {:widest$}  score       x1       y1       x2       y2", "label")?;
+    }
+    for (label, DetectionReport { bbox: [x1, y1, x2, y2], score, .. }) in labels.iter().zip(detections) {
+        writeln!(to, "  {label:widest$}  {score:5.3} {x1:8.1} {y1:8.1} {x2:8.1} {y2:8.1}")?;
+    }
+    Ok(())
+}
+
+/// Without what would steer the terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Where `--json` goes.
+#[derive(Debug)]
+pub enum JsonTarget {
+    /// Standard output.
+    Stdout,
+    /// A device or pipe, which is written to as it is.
+    Stream(PathBuf),
+    /// A file, which is replaced once the new one is complete.
+    File(PathBuf),
+}
+
+impl JsonTarget {
+    /// Looks at the place before the work begins.
+    pub fn new(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        // The file behind a link, not the link, is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if path.is_dir() {
+            bail!("--json {}: this is a folder", path.display());
+        }
+        if path.exists() && !path.is_file() {
+            return Ok(Self::Stream(path));
+        }
+        let folder = folder_of(&path);
+        if !folder.is_dir() || path.file_name().is_none() {
+            bail!("--json {}: there is no folder {}", path.display(), folder.display());
+        }
+        Ok(Self::File(path))
+    }
+
+    /// Writes the report.
+    pub fn write(&self, report: &Report) -> Result<()> {
+        match self {
+            Self::Stdout => Ok(write_json(io::stdout().lock(), report)?),
+            Self::Stream(path) => {
+                let file = fs::OpenOptions::new().write(true).open(path);
+                let result = file.and_then(|file| write_json(file, report));
+                result.with_context(|| format!("cannot write {}", path.display()))
+            }
+            Self::File(path) => replace(path, report).with_context(|| format!("cannot write {}", path.display())),
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn replace(path: &Path, report: &Report) -> io::Result<()> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = File::create(&temporary)
+        .and_then(|file| write_json(file, report))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The error that matters is the one above.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_json(to: impl Write, report: &Report) -> io::Result<()> {
+    let mut to = BufWriter::new(to);
+    serde_json::to_writer_pretty(&mut to, report)?;
+    writeln!(to)?;
+    to.flush()
+}
+
+/// The folder of `--out`, and a file name of its own in it for every picture.
+#[derive(Debug)]
+pub struct OutFolder {
+    folder: PathBuf,
+    taken: HashSet<String>,
+}
+
+impl OutFolder {
+    /// Makes the folder, unless annotated pictures would replace their sources there.
+    pub fn create(folder: &Path, pictures: &[PathBuf]) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let canonical = |path: &Path| fs::canonicalize(path).ok();
+        let here = canonical(folder);
+        let inside = |picture: &&PathBuf| here.is_some() && canonical(&folder_of(picture)) == here;
+        if let Some(picture) = pictures.iter().find(inside) {
+            bail!("--out {} is the folder of the source {}: name another", folder.display(), picture.display());
+        }
+        Ok(Self { folder: folder.to_owned(), taken: HashSet::new() })
+    }
+
+    /// Path for the annotated copy of a picture: its name, as PNG where it is neither PNG nor JPEG, and with a number
+    /// where another source of this run had that name.
+    pub fn path_for(&mut self, picture: &Path) -> PathBuf {
+        let stem = picture.file_stem().unwrap_or_default().to_string_lossy();
+        let extension = picture.extension().unwrap_or_default().to_string_lossy();
+        let extension = if is_jpeg(picture) || extension.eq_ignore_ascii_case("png") { &extension } else { "png" };
+        let mut name = format!("{stem}.{extension}");
+        let mut copy = 2;
+        // Some file systems know no case.
+        while !self.taken.insert(name.to_lowercase()) {
+            name = format!("{stem}-{copy}.{extension}");
+            copy += 1;
+        }
+        self.folder.join(name)
+    }
+}
+
+/// Whether a file's name says JPEG.
+pub fn is_jpeg(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    ["jpg", "jpeg", "jpe", "jfif"].contains(&extension.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotated_pictures_never_share_a_name() {
+        let mut out = OutFolder { folder: "out".into(), taken: HashSet::new() };
+        let names = ["a/cat.png", "b/cat.PNG", "c/cat-2.png", "cat.webp", "cat.jpg", "d/cat.jpg", "noext"]
+            .map(|path| out.path_for(Path::new(path)).file_name().unwrap().to_string_lossy().into_owned());
+        assert_eq!(names, [
+            "cat.png", "cat-2.PNG", "cat-2-2.png", "cat-3.png", "cat.jpg", "cat-2.jpg", "noext.png"
+        ]);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+    }
+}

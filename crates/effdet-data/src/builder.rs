@@ -1,0 +1,507 @@
+//! From what a format states to a clean data set: the checks that all formats share.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use effdet_core::iou::iou;
+use effdet_core::{ClassMap, ImageSize, XyxyBox};
+use rayon::prelude::*;
+
+use crate::dirt::{Action, At, DirtKind, DirtReport};
+use crate::files::Listing;
+use crate::header::{PictureHeader, read_header};
+use crate::options::{ParseOptions, PictureCheck, Pixels, Source};
+use crate::record::{Dataset, Object, Provenance, Record, RecordId};
+use crate::{Error, Parsed};
+
+/// Drafts whose pictures are looked at together.
+const CHUNK: usize = 4096;
+
+/// Two boxes of one class above this IoU are one object labelled twice.
+const SAME_BOX_IOU: f32 = 0.9;
+
+/// Pictures with more objects are not searched for boxes labelled twice; the search is quadratic.
+const MAX_COMPARED: usize = 1000;
+
+/// How the corners of drafts are stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Corners {
+    /// In pixels.
+    Pixels(Pixels),
+    /// As fractions of the picture's width and height.
+    Fractions,
+}
+
+/// A picture and its objects as a label file states them.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Identity in the source.
+    pub id: RecordId,
+    /// Where the picture should be.
+    pub path: PathBuf,
+    /// Its size, if stated; one with a side of 0 counts as not stated.
+    pub size: Option<ImageSize>,
+    /// Its objects.
+    pub objects: Vec<DraftObject>,
+    /// The label file.
+    pub file: Arc<Path>,
+    /// Where in the file.
+    pub at: At,
+    /// What it is if the picture is not there: [`DirtKind::MissingPicture`] for an entry in a list of pictures,
+    /// [`DirtKind::LabelsWithoutPicture`] for labels.
+    pub if_absent: DirtKind,
+}
+
+/// An object as a label file states it.
+#[derive(Debug, Clone, Copy)]
+pub struct DraftObject {
+    /// `[x1, y1, x2, y2]` as stated.
+    pub corners: [f64; 4],
+    /// Class, as returned by [`DatasetBuilder::class`] or declared by [`DatasetBuilder::declare_classes`].
+    pub class: u32,
+    /// Area of its mask.
+    pub area: Option<f32>,
+    /// All other properties; box, class and area in here are not used.
+    pub flags: Object,
+    /// Where in the file.
+    pub at: At,
+}
+
+/// Collects drafts, checks them, and makes the data set of them.
+///
+/// A format of one's own states its classes and drafts here and gets the same checks, policies and report as ours.
+#[derive(Debug)]
+pub struct DatasetBuilder<'o> {
+    options: &'o ParseOptions,
+    corners: Corners,
+    /// One-based and negative sizes are told apart by what the format states.
+    inverted: DirtKind,
+    report: DirtReport,
+    records: Vec<Record>,
+    by_id: HashMap<RecordId, usize>,
+    classes: Classes,
+    class_sources: BTreeMap<u32, RecordId>,
+    hierarchy: BTreeMap<u32, Vec<u32>>,
+    splits: BTreeMap<String, Vec<RecordId>>,
+    files: BTreeSet<PathBuf>,
+    listing: Listing,
+    format: String,
+    root: PathBuf,
+    drafts: usize,
+    absent: usize,
+    first_absent: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+enum Classes {
+    /// Ids are final.
+    Declared(ClassMap),
+    /// Ids are handles in the order of appearance; the final ones follow the alphabet.
+    Found(HashMap<String, u32>),
+}
+
+/// What a look at the picture gave.
+enum Seen {
+    NotLookedAt,
+    Absent,
+    Present(Option<Result<PictureHeader, Error>>),
+}
+
+impl<'o> DatasetBuilder<'o> {
+    /// A builder for a format named `format`, whose corners are stated as `corners`.
+    pub fn new(format: &str, source: &Source, corners: Corners, options: &'o ParseOptions) -> Self {
+        Self {
+            options,
+            corners,
+            inverted: DirtKind::SwappedCorners,
+            report: DirtReport::default(),
+            records: Vec::new(),
+            by_id: HashMap::new(),
+            classes: options
+                .classes
+                .as_ref()
+                .map_or_else(|| Classes::Found(HashMap::new()), |map| Classes::Declared(map.clone())),
+            class_sources: BTreeMap::new(),
+            hierarchy: BTreeMap::new(),
+            splits: BTreeMap::new(),
+            files: BTreeSet::new(),
+            listing: Listing::default(),
+            format: format.to_owned(),
+            root: source.base().to_owned(),
+            drafts: 0,
+            absent: 0,
+            first_absent: None,
+        }
+    }
+
+    /// For formats that state width and height: a lower-right corner before the upper-left one is
+    /// [`DirtKind::NegativeSize`].
+    #[must_use]
+    pub fn states_sizes(mut self) -> Self {
+        self.inverted = DirtKind::NegativeSize;
+        self
+    }
+
+    /// Declares the classes and, where the source names them otherwise, those names. Without effect where
+    /// [`ParseOptions::classes`] is set.
+    pub fn declare_classes(&mut self, classes: ClassMap, sources: BTreeMap<u32, RecordId>) {
+        if self.options.classes.is_none() {
+            self.classes = Classes::Declared(classes);
+            self.class_sources = sources;
+        }
+    }
+
+    /// The class called `name`, made if the classes are neither given nor declared; `None` if it is unknown.
+    ///
+    /// # Errors
+    /// [`Error::Dirt`] if it is unknown and that is an error.
+    pub fn class(&mut self, name: &str, file: &Path, at: At) -> Result<Option<u32>, Error> {
+        let name = name.trim();
+        let found = match &mut self.classes {
+            Classes::Declared(map) => map.id(name),
+            Classes::Found(_) if name.is_empty() => None,
+            Classes::Found(ids) => match ids.get(name) {
+                Some(id) => Some(*id),
+                None => {
+                    let id = ids.len() as u32 + 1;
+                    ids.insert(name.to_owned(), id);
+                    Some(id)
+                }
+            },
+        };
+        if found.is_none() {
+            self.dirt(DirtKind::UnknownClass, file, at, format!("class `{name}`"))?;
+        }
+        Ok(found)
+    }
+
+    /// The parents of each class, by the declared ids.
+    pub fn hierarchy(&mut self, parents: BTreeMap<u32, Vec<u32>>) {
+        self.hierarchy = parents;
+    }
+
+    /// Adds pictures to an official split.
+    pub fn split(&mut self, name: &str, ids: impl IntoIterator<Item = RecordId>) {
+        self.splits.entry(name.to_owned()).or_default().extend(ids);
+    }
+
+    /// Notes a label file or folder that was read; a cache is stale when one of them has changed.
+    pub fn reads(&mut self, path: impl Into<PathBuf>) {
+        self.files.insert(path.into());
+    }
+
+    /// Notes dirt that only the format can see, and tells whether it is to be fixed or skipped.
+    ///
+    /// # Errors
+    /// [`Error::Dirt`] if the policy says so.
+    pub fn dirt(
+        &mut self,
+        kind: DirtKind,
+        file: &Path,
+        at: At,
+        detail: impl Into<String>,
+    ) -> Result<Action, Error> {
+        self.report.note(&self.options.policies, kind, file, at, detail)
+    }
+
+    /// Number of records so far.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True if there is no record yet.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Whether a record with this id is there.
+    pub fn contains(&self, id: &RecordId) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    /// Checks drafts and adds them as records; their pictures are looked at in parallel.
+    ///
+    /// # Errors
+    /// [`Error::Dirt`] for dirt whose policy is an error.
+    pub fn extend(&mut self, drafts: impl IntoIterator<Item = Draft>) -> Result<(), Error> {
+        let mut drafts = drafts.into_iter();
+        loop {
+            let chunk: Vec<Draft> = drafts.by_ref().take(CHUNK).collect();
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            for (draft, seen) in self.look_at(chunk) {
+                self.push(draft, seen)?;
+            }
+        }
+    }
+
+    /// Looks at the extension of pictures that become no records, where headers are checked.
+    ///
+    /// # Errors
+    /// [`Error::Dirt`] for dirt whose policy is an error.
+    pub(crate) fn check_extensions<'p>(
+        &mut self,
+        pictures: impl IntoIterator<Item = &'p PathBuf>,
+    ) -> Result<(), Error> {
+        if self.options.pictures == PictureCheck::Header {
+            for path in pictures {
+                if let Ok(header) = read_header(path) {
+                    self.check_extension(path, header)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The data set, or the split that `source` asks for.
+    ///
+    /// # Errors
+    /// [`Error::NoPictures`] if there were pictures and none of them is there, [`Error::UnknownSplit`].
+    pub fn finish(mut self, source: &Source) -> Result<Parsed, Error> {
+        if let (true, Some(first)) = (self.records.is_empty() && self.absent == self.drafts, self.first_absent) {
+            return Err(Error::NoPictures { folder: self.root, listed: self.drafts, first });
+        }
+        let class_map = match self.classes {
+            Classes::Declared(map) => map,
+            Classes::Found(handles) => {
+                let sorted: BTreeMap<&str, u32> = handles.iter().map(|(n, id)| (n.as_str(), *id)).collect();
+                let refused = |source| Error::Classes { path: self.root.clone(), source };
+                let map = ClassMap::from_names(sorted.keys().copied()).map_err(refused)?;
+                let mut ids = vec![0; handles.len() + 1];
+                for (id, handle) in (1..).zip(sorted.values()) {
+                    ids[*handle as usize] = id;
+                }
+                for object in self.records.iter_mut().flat_map(|record| &mut record.objects) {
+                    object.class_id = ids[object.class_id as usize];
+                }
+                map
+            }
+        };
+        let mut splits = BTreeMap::new();
+        for (name, ids) in self.splits {
+            let found: BTreeSet<usize> = ids.iter().filter_map(|id| self.by_id.get(id).copied()).collect();
+            splits.insert(name, found.into_iter().collect());
+        }
+        self.files.extend(self.listing.folders().filter(|folder| folder.is_dir()).cloned());
+        let provenance = Provenance { format: self.format, files: self.files.into_iter().collect() };
+        let mut dataset = Dataset {
+            records: self.records,
+            class_map,
+            class_sources: self.class_sources,
+            hierarchy: self.hierarchy,
+            splits,
+            root: self.root,
+            provenance,
+        };
+        if let Some(name) = &source.split {
+            let members = crate::split::official(&dataset, name)?.to_vec();
+            dataset = dataset.subset(&members);
+        }
+        Ok(Parsed { dataset, dirt: self.report })
+    }
+
+    fn look_at(&mut self, drafts: Vec<Draft>) -> Vec<(Draft, Seen)> {
+        let check = self.options.pictures;
+        let fractions = self.corners == Corners::Fractions;
+        let exists: Vec<bool> = drafts
+            .iter()
+            .map(|draft| check == PictureCheck::None || self.listing.contains(&draft.path))
+            .collect();
+        drafts
+            .into_par_iter()
+            .zip(exists)
+            .map(|(mut draft, exists)| {
+                draft.size = draft.size.filter(|size| !size.is_empty());
+                let needs_size = draft.size.is_none() && (fractions || check != PictureCheck::None);
+                let seen = match exists {
+                    false => Seen::Absent,
+                    true if check == PictureCheck::Header || needs_size => match read_header(&draft.path) {
+                        Err(_) if !draft.path.exists() => Seen::Absent,
+                        header => Seen::Present(Some(header)),
+                    },
+                    true if check == PictureCheck::None => Seen::NotLookedAt,
+                    true => Seen::Present(None),
+                };
+                (draft, seen)
+            })
+            .collect()
+    }
+
+    fn push(&mut self, mut draft: Draft, seen: Seen) -> Result<(), Error> {
+        self.drafts += 1;
+        let first = self.by_id.get(&draft.id).copied();
+        if let Some(first) = first {
+            let detail = format!("the id {} is that of {}", draft.id, self.records[first].path.display());
+            if self.dirt(DirtKind::DuplicateId, &draft.file, draft.at, detail)? == Action::Skipped {
+                return Ok(());
+            }
+            draft.size = draft.size.or(self.records[first].size);
+        }
+        if !self.check_picture(&mut draft, seen)? {
+            return Ok(());
+        }
+        let mut objects = Vec::with_capacity(draft.objects.len());
+        for stated in &draft.objects {
+            if let Some(object) = self.check_object(stated, &draft)?
+                && !self.is_labelled_twice(&object, &objects, stated.at, &draft)?
+            {
+                objects.push(object);
+            }
+        }
+        match first {
+            Some(first) => self.records[first].objects.extend(objects),
+            None => {
+                self.by_id.insert(draft.id.clone(), self.records.len());
+                self.records.push(Record { id: draft.id, path: draft.path, size: draft.size, objects });
+            }
+        }
+        Ok(())
+    }
+
+    /// False if the record is to be left out.
+    fn check_picture(&mut self, draft: &mut Draft, seen: Seen) -> Result<bool, Error> {
+        let usable = self.corners != Corners::Fractions || draft.size.is_some() || draft.objects.is_empty();
+        let policies = &self.options.policies;
+        let header = match seen {
+            Seen::NotLookedAt | Seen::Present(None) => return Ok(true),
+            Seen::Absent => {
+                self.absent += 1;
+                self.first_absent.get_or_insert_with(|| draft.path.clone());
+                let detail = format!("{} is not there", draft.path.display());
+                let action =
+                    self.report.note_if(policies, draft.if_absent, usable, &draft.file, draft.at, detail)?;
+                return Ok(action == Action::Fixed);
+            }
+            Seen::Present(Some(Err(error))) => {
+                let kind = DirtKind::UnreadablePicture;
+                let detail = error.to_string();
+                let action = self.report.note_if(policies, kind, usable, &draft.path, At::File, detail)?;
+                return Ok(action == Action::Fixed);
+            }
+            Seen::Present(Some(Ok(header))) => header,
+        };
+        if !self.check_extension(&draft.path, header)? {
+            return Ok(false);
+        }
+        match draft.size {
+            Some(stated) if stated != header.size => {
+                let detail = format!("stated {stated}, the picture is {}", header.size);
+                if self.dirt(DirtKind::SizeMismatch, &draft.file, draft.at, detail)? == Action::Skipped {
+                    return Ok(false);
+                }
+                draft.size = Some(header.size);
+            }
+            _ => draft.size = Some(header.size),
+        }
+        Ok(true)
+    }
+
+    fn check_extension(&mut self, path: &Path, header: PictureHeader) -> Result<bool, Error> {
+        if header.matches_extension(path) {
+            return Ok(true);
+        }
+        let detail = format!("the content is {:?}", header.format);
+        Ok(self.dirt(DirtKind::WrongExtension, path, At::File, detail)? == Action::Fixed)
+    }
+
+    fn check_object(&mut self, stated: &DraftObject, draft: &Draft) -> Result<Option<Object>, Error> {
+        let corners = stated.corners;
+        let (file, at) = (&*draft.file, stated.at);
+        if corners.iter().any(|x| !(*x as f32).is_finite()) {
+            self.dirt(DirtKind::NonFinite, file, at, describe(corners))?;
+            return Ok(None);
+        }
+        let [mut x1, mut y1, mut x2, mut y2] = corners;
+        if x2 < x1 || y2 < y1 {
+            if self.dirt(self.inverted, file, at, describe(corners))? == Action::Skipped {
+                return Ok(None);
+            }
+            (x1, x2) = (x1.min(x2), x1.max(x2));
+            (y1, y2) = (y1.min(y2), y1.max(y2));
+        }
+        let pixels_of_one = self.corners == Corners::Pixels(Pixels::OneBased);
+        if x1 as f32 == x2 as f32 || y1 as f32 == y2 as f32 {
+            let policies = &self.options.policies;
+            let detail = describe(corners);
+            let kind = DirtKind::ZeroArea;
+            if self.report.note_if(policies, kind, pixels_of_one, file, at, detail)? == Action::Skipped {
+                return Ok(None);
+            }
+        }
+        match (self.corners, draft.size) {
+            (Corners::Pixels(Pixels::Continuous), _) | (Corners::Fractions, None) => {}
+            (Corners::Pixels(Pixels::OneBased), _) => (x1, y1) = (x1 - 1.0, y1 - 1.0),
+            (Corners::Pixels(Pixels::Effdet), _) => {
+                (x1, y1, x2, y2) = (x1 - 1.0, y1 - 1.0, x2 - 1.0, y2 - 1.0);
+            }
+            (Corners::Fractions, Some(size)) => {
+                let (width, height) = (size.width as f64, size.height as f64);
+                (x1, y1, x2, y2) = (x1 * width, y1 * height, x2 * width, y2 * height);
+            }
+        }
+        let mut bbox = XyxyBox::new(x1 as f32, y1 as f32, x2 as f32, y2 as f32);
+        if let Some(size) = draft.size {
+            let inside = bbox.clip(size);
+            let beyond = [
+                inside.x1 - bbox.x1,
+                inside.y1 - bbox.y1,
+                bbox.x2 - inside.x2,
+                bbox.y2 - inside.y2,
+                bbox.x1 - inside.x1,
+                bbox.y1 - inside.y1,
+            ];
+            if beyond.iter().any(|by| *by > self.options.outside_tolerance) {
+                let detail = format!("{} in a picture of {size}", describe(corners));
+                let (policies, kind) = (&self.options.policies, DirtKind::OutsidePicture);
+                let fixable = !inside.is_empty();
+                if self.report.note_if(policies, kind, fixable, file, at, detail)? == Action::Skipped {
+                    return Ok(None);
+                }
+            }
+            bbox = inside;
+        }
+        if bbox.is_empty() {
+            // A sliver within the tolerance outside, or too thin for single precision so far from the origin.
+            self.report.note_if(
+                &self.options.policies,
+                DirtKind::ZeroArea,
+                false,
+                file,
+                at,
+                describe(corners),
+            )?;
+            return Ok(None);
+        }
+        let area = stated.area.filter(|area| area.is_finite() && *area >= 0.0);
+        Ok(Some(Object { bbox, class_id: stated.class, area, ..stated.flags }))
+    }
+
+    /// True if the object repeats one of `others` and is to be left out.
+    fn is_labelled_twice(
+        &mut self,
+        object: &Object,
+        others: &[Object],
+        at: At,
+        draft: &Draft,
+    ) -> Result<bool, Error> {
+        if others.len() > MAX_COMPARED {
+            return Ok(false);
+        }
+        let same = |other: &&Object| {
+            other.class_id == object.class_id
+                && other.is_crowd == object.is_crowd
+                && iou(&other.bbox, &object.bbox) > SAME_BOX_IOU
+        };
+        let Some(twin) = others.iter().find(same) else { return Ok(false) };
+        let box_of = |b: XyxyBox| describe([b.x1, b.y1, b.x2, b.y2].map(f64::from));
+        let detail = format!("{} and {}", box_of(twin.bbox), box_of(object.bbox));
+        Ok(self.dirt(DirtKind::DuplicateBox, &draft.file, at, detail)? == Action::Skipped)
+    }
+}
+
+fn describe(corners: [f64; 4]) -> String {
+    let [x1, y1, x2, y2] = corners;
+    format!("corners {x1},{y1} {x2},{y2}")
+}

@@ -1,0 +1,160 @@
+//! Where a data set is and how it is to be read.
+
+use std::path::{Path, PathBuf};
+
+use effdet_core::ClassMap;
+use serde::{Deserialize, Serialize};
+
+use crate::Policies;
+
+/// Where a data set is.
+///
+/// The root alone is enough for a data set in its format's usual layout, which each [`Format`](crate::Format) describes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Source {
+    /// Folder of the data set.
+    pub root: PathBuf,
+    /// The label file, or the folder of the label files, where it is not in the usual place. A relative path is below
+    /// the root.
+    pub labels: Option<PathBuf>,
+    /// Folder of the pictures, where it is not the usual one. A relative path is below the root.
+    pub pictures: Option<PathBuf>,
+    /// The only official split to keep.
+    pub split: Option<String>,
+}
+
+impl Source {
+    /// The data set in `root`, all splits.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), ..Self::default() }
+    }
+
+    /// With the label file or folder at `path`.
+    #[must_use]
+    pub fn with_labels(mut self, path: impl Into<PathBuf>) -> Self {
+        self.labels = Some(path.into());
+        self
+    }
+
+    /// With the pictures in `folder`.
+    #[must_use]
+    pub fn with_pictures(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.pictures = Some(folder.into());
+        self
+    }
+
+    /// Only the official split `name`.
+    #[must_use]
+    pub fn with_split(mut self, name: impl Into<String>) -> Self {
+        self.split = Some(name.into());
+        self
+    }
+
+    pub(crate) fn labels(&self) -> Option<PathBuf> {
+        self.labels.as_ref().map(|path| self.root.join(path))
+    }
+
+    pub(crate) fn pictures(&self) -> Option<PathBuf> {
+        self.pictures.as_ref().map(|path| self.root.join(path))
+    }
+
+    /// The first of `names` that is a folder below the root.
+    pub(crate) fn folder(&self, names: &[&str]) -> Option<PathBuf> {
+        names.iter().map(|name| self.root.join(name)).find(|path| path.is_dir())
+    }
+
+    /// The folder that the paths of the labels start from.
+    pub(crate) fn base(&self) -> &Path {
+        if self.root.is_file() { self.root.parent().unwrap_or(&self.root) } else { &self.root }
+    }
+}
+
+/// How a data set is to be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ParseOptions {
+    /// What to do about dirt.
+    pub policies: Policies,
+    /// How closely the pictures are looked at.
+    pub pictures: PictureCheck,
+    /// The classes to use, matched by name; others are [`DirtKind::UnknownClass`](crate::DirtKind). By default those
+    /// of the data set: as declared, or in alphabetical order where a format declares none.
+    pub classes: Option<ClassMap>,
+    /// Whether declared class ids are kept or counted from 1 without gaps.
+    pub class_ids: ClassIds,
+    /// The convention of pixel coordinates, where it is not the format's own: [`Pixels::OneBased`] for Pascal VOC and
+    /// Pets, [`Pixels::Continuous`] for the others.
+    pub pixels: Option<Pixels>,
+    /// The attribute (VIA) or column (CSV) that holds the class. By default the first of `label`, `class`, `name`,
+    /// `category` and a few more.
+    pub label_key: Option<String>,
+    /// What the classes of Oxford-IIIT Pets are.
+    pub pets: PetsLabels,
+    /// Pixels by which a box may reach beyond the picture without being dirt; rounding in the labels does that.
+    /// Default 0.01.
+    pub outside_tolerance: f32,
+}
+
+impl Default for ParseOptions {
+    fn default() -> Self {
+        Self {
+            policies: Policies::default(),
+            pictures: PictureCheck::default(),
+            classes: None,
+            class_ids: ClassIds::default(),
+            pixels: None,
+            label_key: None,
+            pets: PetsLabels::default(),
+            outside_tolerance: 0.01,
+        }
+    }
+}
+
+/// How closely the pictures are looked at while the labels are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PictureCheck {
+    /// Not at all, except where the labels need a size that they do not state.
+    None,
+    /// Whether each is there. Sizes that the labels do not state are read.
+    #[default]
+    Exists,
+    /// The header of each: size and format, too.
+    Header,
+}
+
+/// Numbering of the classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassIds {
+    /// The ids of the source, gaps included: COCO's 80 classes lie in 90 slots, and so do the outputs of the networks
+    /// trained on it.
+    #[default]
+    AsStated,
+    /// 1, 2, ... in the order of the source's ids. [`Dataset::class_sources`](crate::Dataset) leads back.
+    Contiguous,
+}
+
+/// What stated pixel coordinates mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pixels {
+    /// Positions on the picture plane, 0 to the width, as stated.
+    Continuous,
+    /// Numbers of pixels counted from 1, both corner pixels inside the box, as Pascal VOC's annotators wrote them:
+    /// `[xmin - 1, xmax]`.
+    OneBased,
+    /// All four minus 1, which makes boxes a pixel shorter: what effdet's `VocParser` does.
+    Effdet,
+}
+
+/// What the classes of Oxford-IIIT Pets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PetsLabels {
+    /// The breed, from the file name.
+    #[default]
+    Breed,
+    /// `cat` or `dog`, as the XML files say.
+    Species,
+}

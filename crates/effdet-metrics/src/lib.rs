@@ -1,0 +1,48 @@
+//! How good is a detector: COCO, Pascal VOC and OpenImages evaluation from files alone
+//!
+//! [`GroundTruth`] and [`Detections`] hold boxes of any origin; readers fill them from COCO JSON, VOC XML and
+//! OpenImages CSV, and training fills them from memory. The metrics work on the pair:
+//!
+//! - [`CocoEvaluator`]: the 12 numbers of COCO and everything behind them, equal to pycocotools;
+//! - [`evaluate_voc`]: 11-point and all-point average precision of Pascal VOC;
+//! - [`evaluate_openimages`]: the OpenImages metrics with group-of boxes and the label hierarchy;
+//! - [`confusion_matrix`], [`score_curves`] and [`error_breakdown`]: where the errors are.
+//!
+//! [`coco_from_files`], [`voc_from_files`] and [`openimages_from_files`] go from paths to a report.
+
+mod average_precision;
+mod coco;
+mod confusion;
+mod curves;
+mod dataset;
+mod detections;
+mod error;
+mod errors;
+mod files;
+mod findings;
+mod id;
+mod json;
+mod names;
+mod openimages;
+mod overlap;
+mod voc;
+
+pub use average_precision::Interpolation;
+pub use coco::{AreaRange, ClassMetrics, CocoEvaluator, CocoParams, CocoReport};
+pub use confusion::{ConfusionMatrix, ConfusionOptions, confusion_matrix};
+pub use curves::{BestThreshold, ClassCurve, CurveOptions, ScoreCurves, score_curves};
+pub use dataset::{Annotation, Category, GroundTruth};
+pub use detections::{DetectionRecord, Detections};
+pub use error::Error;
+pub use errors::{ClassErrors, ErrorBreakdown, ErrorCounts, ErrorOptions, error_breakdown};
+pub use files::{
+    Diagnosis, DiagnosisOptions, Loaded, coco_from_files, diagnose, load_coco, load_openimages, load_voc,
+    openimages_from_files, voc_from_files,
+};
+pub use findings::{Finding, FindingKind, Findings};
+pub use id::Id;
+pub use openimages::{
+    Hierarchy, OpenImagesClass, OpenImagesOptions, OpenImagesReport, VerifiedLabels, evaluate_openimages,
+};
+pub use overlap::BoxEdges;
+pub use voc::{VocClass, VocOptions, VocReport, evaluate_voc};
