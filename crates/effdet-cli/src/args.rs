@@ -72,8 +72,8 @@ pub struct PredictArgs {
     #[arg(long, default_value = "0.3", value_parser = fraction)]
     pub score: f32,
 
-    /// Overlap (IoU) from which the weaker of two boxes of a class is dropped.
-    #[arg(long, default_value = "0.5", value_parser = fraction, conflicts_with = "soft_nms")]
+    /// Overlap (IoU) above which the weaker of two boxes of a class is dropped; of no effect with --soft-nms.
+    #[arg(long, default_value = "0.5", value_parser = fraction)]
     pub iou: f32,
 
     /// Most detections per picture.

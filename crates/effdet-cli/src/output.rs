@@ -119,7 +119,9 @@ impl JsonTarget {
                 let result = file.and_then(|file| write_json(file, report));
                 result.with_context(|| format!("cannot write {}", path.display()))
             }
-            Self::File(path) => replace(path, report).with_context(|| format!("cannot write {}", path.display())),
+            Self::File(path) => {
+                replace(path, report).with_context(|| format!("cannot write {}", path.display()))
+            }
         }
     }
 }
@@ -168,7 +170,11 @@ impl OutFolder {
         let here = canonical(folder);
         let inside = |picture: &&PathBuf| here.is_some() && canonical(&folder_of(picture)) == here;
         if let Some(picture) = pictures.iter().find(inside) {
-            bail!("--out {} is the folder of the source {}: name another", folder.display(), picture.display());
+            bail!(
+                "--out {} is the folder of the source {}: name another",
+                folder.display(),
+                picture.display()
+            );
         }
         Ok(Self { folder: folder.to_owned(), taken: HashSet::new() })
     }
@@ -178,7 +184,8 @@ impl OutFolder {
     pub fn path_for(&mut self, picture: &Path) -> PathBuf {
         let stem = picture.file_stem().unwrap_or_default().to_string_lossy();
         let extension = picture.extension().unwrap_or_default().to_string_lossy();
-        let extension = if is_jpeg(picture) || extension.eq_ignore_ascii_case("png") { &extension } else { "png" };
+        let extension =
+            if is_jpeg(picture) || extension.eq_ignore_ascii_case("png") { &extension } else { "png" };
         let mut name = format!("{stem}.{extension}");
         let mut copy = 2;
         // Some file systems know no case.
@@ -205,9 +212,10 @@ mod tests {
         let mut out = OutFolder { folder: "out".into(), taken: HashSet::new() };
         let names = ["a/cat.png", "b/cat.PNG", "c/cat-2.png", "cat.webp", "cat.jpg", "d/cat.jpg", "noext"]
             .map(|path| out.path_for(Path::new(path)).file_name().unwrap().to_string_lossy().into_owned());
-        assert_eq!(names, [
-            "cat.png", "cat-2.PNG", "cat-2-2.png", "cat-3.png", "cat.jpg", "cat-2.jpg", "noext.png"
-        ]);
+        assert_eq!(
+            names,
+            ["cat.png", "cat-2.PNG", "cat-2-2.png", "cat-3.png", "cat.jpg", "cat-2.jpg", "noext.png"]
+        );
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub struct DraftObject {
 pub struct DatasetBuilder<'o> {
     options: &'o ParseOptions,
     corners: Corners,
-    /// One-based and negative sizes are told apart by what the format states.
+    /// What a lower-right corner before the upper-left one is.
     inverted: DirtKind,
     report: DirtReport,
     records: Vec<Record>,
@@ -414,14 +414,16 @@ impl<'o> DatasetBuilder<'o> {
             return Ok(None);
         }
         let [mut x1, mut y1, mut x2, mut y2] = corners;
-        if x2 < x1 || y2 < y1 {
+        let pixels_of_one = self.corners == Corners::Pixels(Pixels::OneBased);
+        // Where both ends are inside, up to a pixel less is a box narrower than one.
+        let is_inverted = |low: f64, high: f64| if pixels_of_one { high <= low - 1.0 } else { high < low };
+        if is_inverted(x1, x2) || is_inverted(y1, y2) {
             if self.dirt(self.inverted, file, at, describe(corners))? == Action::Skipped {
                 return Ok(None);
             }
             (x1, x2) = (x1.min(x2), x1.max(x2));
             (y1, y2) = (y1.min(y2), y1.max(y2));
         }
-        let pixels_of_one = self.corners == Corners::Pixels(Pixels::OneBased);
         if x1 as f32 == x2 as f32 || y1 as f32 == y2 as f32 {
             let policies = &self.options.policies;
             let detail = describe(corners);

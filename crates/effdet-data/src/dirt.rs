@@ -43,8 +43,8 @@ pub enum DirtKind {
     WrongExtension,
     /// The stated size is not that of the picture. Fix: the picture's own size counts.
     SizeMismatch,
-    /// A number written as a string where the format has numeric ids. Fix: it is read as the number; a text that is
-    /// no number stays a text.
+    /// A number written as a string where the format has numeric ids. Fix: it is read as the number. A text that is no
+    /// number is an id like any other.
     StringId,
     /// A class that is not declared. Cannot be fixed: the object is left out.
     UnknownClass,

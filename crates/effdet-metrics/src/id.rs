@@ -81,7 +81,9 @@ impl<'de> Deserialize<'de> for Id {
 
             fn visit_f64<E: de::Error>(self, n: f64) -> Result<Id, E> {
                 let whole = n.fract() == 0.0 && n.abs() <= 2f64.powi(53);
-                whole.then_some(Id::Int(n as i64)).ok_or_else(|| E::invalid_type(de::Unexpected::Float(n), &self))
+                whole
+                    .then_some(Id::Int(n as i64))
+                    .ok_or_else(|| E::invalid_type(de::Unexpected::Float(n), &self))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Id, E> {

@@ -22,13 +22,14 @@ mod files;
 mod findings;
 mod id;
 mod json;
+mod matches;
 mod names;
 mod openimages;
 mod overlap;
 mod voc;
 
 pub use average_precision::Interpolation;
-pub use coco::{AreaRange, ClassMetrics, CocoEvaluator, CocoParams, CocoReport};
+pub use coco::{AreaRange, ClassMetrics, CocoEvaluator, CocoMetrics, CocoParams, CocoReport};
 pub use confusion::{ConfusionMatrix, ConfusionOptions, confusion_matrix};
 pub use curves::{BestThreshold, ClassCurve, CurveOptions, ScoreCurves, score_curves};
 pub use dataset::{Annotation, Category, GroundTruth};
@@ -36,8 +37,8 @@ pub use detections::{DetectionRecord, Detections};
 pub use error::Error;
 pub use errors::{ClassErrors, ErrorBreakdown, ErrorCounts, ErrorOptions, error_breakdown};
 pub use files::{
-    Diagnosis, DiagnosisOptions, Loaded, coco_from_files, diagnose, load_coco, load_openimages, load_voc,
-    openimages_from_files, voc_from_files,
+    Diagnosis, DiagnosisOptions, Loaded, OpenImagesFiles, coco_from_files, diagnose, load_coco,
+    load_openimages, load_voc, openimages_from_files, voc_from_files,
 };
 pub use findings::{Finding, FindingKind, Findings};
 pub use id::Id;

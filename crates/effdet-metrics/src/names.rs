@@ -28,7 +28,10 @@ pub(crate) fn distinct_names<'a>(categories: impl IntoIterator<Item = &'a Catego
 }
 
 /// Serialises a list of named things as a map from name to thing, in its order.
-pub(crate) fn by_name<T: Named + Serialize, S: Serializer>(list: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn by_name<T: Named + Serialize, S: Serializer>(
+    list: &[T],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(list.len()))?;
     for item in list {
         map.serialize_entry(item.name(), item)?;

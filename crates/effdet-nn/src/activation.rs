@@ -69,7 +69,12 @@ impl Activation {
             Activation::HardSigmoid => input.add_scalar(3.0).clamp(0.0, 6.0).div_scalar(6.0),
             Activation::Sigmoid => activation::sigmoid(input),
             Activation::Gelu => activation::gelu(input),
-            Activation::Mish => activation::mish(input),
+            Activation::Mish => {
+                // tanh(ln(1 + e)) = n / (n + 2) with n = e² + 2e, exact also where ln(1 + e) has lost all digits.
+                let e = input.clone().clamp_max(20.0).exp();
+                let n = e.clone() * (e + 2.0);
+                input * (n.clone() / (n + 2.0))
+            }
         }
     }
 }

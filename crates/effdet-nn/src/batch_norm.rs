@@ -104,23 +104,20 @@ impl BatchNorm {
         let output = if self.training.val().is_enabled() {
             self.forward_training(input)
         } else {
-            let (scale, shift) = self.scale_and_shift();
-            input * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1])
+            // Subtracting first keeps the digits that `x · scale + shift` loses where activations are far from zero.
+            let [scale, mean, bias] = [self.scale(), self.running_mean.value(), self.bias.val()]
+                .map(|vector| vector.reshape([1, channels, 1, 1]));
+            (input - mean) * scale + bias
         };
         self.activation.forward(output)
     }
 
-    /// The per-channel `(scale, shift)` that evaluation mode applies: `scale = weight / √(running_var + ε)`,
-    /// `shift = bias - running_mean · scale`.
+    /// The per-channel factor of evaluation mode: `weight / √(running_var + ε)`.
     ///
     /// # Shapes
-    /// - both: `[channels]`
-    pub fn scale_and_shift(&self) -> (Tensor<1>, Tensor<1>) {
-        // In PyTorch's order of operations: where activations are far from zero, a last bit of the shift shows.
-        let inverse_deviation = self.running_var.value().add_scalar(self.epsilon).sqrt().recip();
-        let scale = inverse_deviation * self.weight.val();
-        let shift = self.bias.val() - self.running_mean.value() * scale.clone();
-        (scale, shift)
+    /// - output: `[channels]`
+    pub fn scale(&self) -> Tensor<1> {
+        self.running_var.value().add_scalar(self.epsilon).sqrt().recip() * self.weight.val()
     }
 
     /// The activation applied to the result.

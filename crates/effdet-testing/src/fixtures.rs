@@ -1,8 +1,10 @@
-//! The fixtures in this crate, made by `tools/golden/make_parity.py`.
+//! The fixtures in this crate, made by `tools/golden/make_parity.py` and `measure_golden_noise.py`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::golden::{BackbonesGolden, DetectorGolden, read_json};
+use crate::parity::GoldenError;
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).join(name)
@@ -24,4 +26,15 @@ pub fn backbones() -> BackbonesGolden {
 #[expect(clippy::expect_used, reason = "the fixture is part of the repository")]
 pub fn detectors() -> Vec<DetectorGolden> {
     read_json(&path("detectors.json.gz")).expect("the fixture can be read")
+}
+
+/// How far the shared goldens of the detectors are from exact arithmetic.
+///
+/// # Panics
+/// If the fixture is missing or damaged.
+#[expect(clippy::expect_used, reason = "the fixture is part of the repository")]
+pub fn golden_errors() -> BTreeMap<String, GoldenError> {
+    let errors: BTreeMap<String, [f64; 2]> =
+        read_json(&path("golden_noise.json")).expect("the fixture can be read");
+    errors.into_iter().map(|(name, [sampled, sum])| (name, GoldenError { sampled, sum })).collect()
 }

@@ -23,13 +23,6 @@ pub struct TensorSample {
     pub first: Vec<f64>,
     /// The last values.
     pub last: Vec<f64>,
-    /// How far the reference's single precision is from these values, in standard deviations; 0 where the values are
-    /// single precision themselves.
-    #[serde(default)]
-    pub noise: f64,
-    /// The same of the sum, relative.
-    #[serde(default)]
-    pub sum_noise: f64,
 }
 
 /// What the reference detector gives for one picture.

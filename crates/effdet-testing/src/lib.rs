@@ -10,4 +10,5 @@ pub mod golden;
 pub mod npz;
 pub mod parity;
 pub mod shared;
+pub mod suite;
 pub mod synthetic;

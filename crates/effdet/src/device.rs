@@ -81,7 +81,8 @@ fn usable(name: &str, device: Device) -> Result<Device, Error> {
         Ok(Ok(_)) => Ok(device),
         Ok(Err(error)) => Err(unavailable(format!("{error:?}"))),
         Err(panic) => {
-            let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+            let text =
+                panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
             Err(unavailable(text.unwrap_or("the backend panicked").to_owned()))
         }
     }

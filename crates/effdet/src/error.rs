@@ -95,7 +95,9 @@ pub enum Error {
         name: String,
     },
     /// The device's backend is not part of this build.
-    #[error("this build has no device `{name}`: build with the cargo feature `{feature}` (--features {feature})")]
+    #[error(
+        "this build has no device `{name}`: build with the cargo feature `{feature}` (--features {feature})"
+    )]
     DeviceNotCompiled {
         /// The device asked for.
         name: String,

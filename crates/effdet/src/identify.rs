@@ -75,5 +75,8 @@ pub(crate) fn hint(candidates: &[Candidate]) -> String {
     if near.is_empty() {
         return "its tensors are like those of no published model; pass --model or --backbone".to_owned();
     }
-    format!("its tensors fit no published model, the nearest are {}; pass --model or --backbone", near.join(", "))
+    format!(
+        "its tensors fit no published model, the nearest are {}; pass --model or --backbone",
+        near.join(", ")
+    )
 }

@@ -38,7 +38,8 @@ pub struct DetectorOptions {
 pub fn read_labels(path: impl AsRef<Path>) -> Result<ClassMap, Error> {
     let path = path.as_ref();
     let text = fs::read_to_string(path).map_err(|source| Error::ReadLabels { path: path.into(), source })?;
-    let labels = ClassMap::parse_labels_file(&text).map_err(|source| Error::Labels { path: path.into(), source })?;
+    let labels =
+        ClassMap::parse_labels_file(&text).map_err(|source| Error::Labels { path: path.into(), source })?;
     if labels.is_empty() {
         return Err(Error::NoLabels { path: path.into() });
     }

@@ -122,7 +122,11 @@ pub(crate) fn check(config: &EfficientDetConfig) -> Result<(), Error> {
     }
     let refuse = |name, value, expected| Err(Error::Setting { name, value, expected });
     if config.repeats > 256 {
-        return refuse("the number of head convolutions", config.repeats.to_string(), "it must be at most 256");
+        return refuse(
+            "the number of head convolutions",
+            config.repeats.to_string(),
+            "it must be at most 256",
+        );
     }
     if config.in_channels != 3 {
         let value = config.in_channels.to_string();
@@ -155,8 +159,7 @@ pub(crate) fn apply_metadata(
     metadata: &CheckpointMetadata,
     checkpoint: &Checkpoint,
 ) -> Result<(), Error> {
-    let unusable =
-        |source: String| Error::Metadata { path: checkpoint.path().into(), source: source.into() };
+    let unusable = |source: String| Error::Metadata { path: checkpoint.path().into(), source: source.into() };
     if let Some(name) = &metadata.interpolation {
         preprocess.interpolation = serde_json::from_value::<Interpolation>(Value::String(name.clone()))
             .map_err(|error| unusable(format!("effdet.interpolation: {error}")))?;
@@ -196,5 +199,9 @@ pub(crate) fn class_map(
 
 /// COCO's names for 90 classes, else numbers.
 pub(crate) fn default_class_map(classes: usize) -> ClassMap {
-    if classes == 90 { ClassMap::coco() } else { ClassMap::numbered(u32::try_from(classes).unwrap_or(u32::MAX)) }
+    if classes == 90 {
+        ClassMap::coco()
+    } else {
+        ClassMap::numbered(u32::try_from(classes).unwrap_or(u32::MAX))
+    }
 }

@@ -48,7 +48,11 @@ fn summary(args: &InfoArgs) -> Result<Summary> {
 
 fn write_table(to: &mut impl Write, summary: &Summary) -> io::Result<()> {
     writeln!(to, "{} at {}", summary.name, summary.image_size)?;
-    writeln!(to, "{:10} {:>12} {:>16}  outputs (channels x height x width)", "part", "parameters", "multiply-adds")?;
+    writeln!(
+        to,
+        "{:10} {:>12} {:>16}  outputs (channels x height x width)",
+        "part", "parameters", "multiply-adds"
+    )?;
     for part in &summary.parts {
         let outputs: Vec<String> = part.outputs.iter().map(|[c, h, w]| format!("{c}x{h}x{w}")).collect();
         let (name, parameters, adds) = (&part.name, part.parameters, part.multiply_adds);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use effdet::data::Prepared;
 use effdet::model::model_specs;
 use effdet::prelude::*;
@@ -37,6 +37,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
 
     let mut run = Run {
         detector: &detector,
+        writes_files: json.is_some() || out.is_some(),
         out,
         show_table: !matches!(json, Some(JsonTarget::Stdout)),
         bar: progress::bar(pictures.len()),
@@ -81,7 +82,10 @@ fn load(args: &PredictArgs) -> Result<Detector> {
     let broken = detector.load_report().map_or(&[][..], |report| report.non_finite.as_slice());
     if let [first, ..] = broken {
         let (count, name) = (broken.len(), &first.name);
-        eprintln!("warning: {}: {count} tensors hold NaN or infinity, the first is {name}", weights.display());
+        eprintln!(
+            "warning: {}: {count} tensors hold NaN or infinity, the first is {name}",
+            weights.display()
+        );
     }
     Ok(detector)
 }
@@ -106,7 +110,9 @@ fn decode_config(args: &PredictArgs) -> DecodeConfig {
 /// What to type, where no weights were given.
 fn no_weights(args: &PredictArgs) -> Result<String> {
     if args.backbone.is_some() {
-        return Ok("no detector weights are published for a backbone alone: name a file with --weights".into());
+        return Ok(
+            "no detector weights are published for a backbone alone: name a file with --weights".into()
+        );
     }
     let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
     let name = EfficientDetConfig::named(name)?.name;
@@ -120,16 +126,17 @@ fn no_weights(args: &PredictArgs) -> Result<String> {
     ))
 }
 
-/// A picture on its way to the network.
-struct Loaded {
+/// A picture that could be read.
+struct Source {
     path: PathBuf,
-    size: (u32, u32),
-    prepared: Prepared,
+    width: u32,
+    height: u32,
     /// Kept only to be drawn on.
-    picture: Option<RgbImage>,
+    pixels: Option<RgbImage>,
 }
 
-type Decoded = Result<Loaded, (PathBuf, effdet::Error)>;
+/// A picture ready for the network, or why it is not.
+type Decoded = Result<(Source, Prepared), (PathBuf, anyhow::Error)>;
 
 /// Decodes and prepares batch after batch, waiting with each until the one before is taken.
 fn decode_ahead(
@@ -139,14 +146,19 @@ fn decode_ahead(
     keep: bool,
     to: &SyncSender<Vec<Decoded>>,
 ) {
+    let load = |path: &Path| -> Result<_> {
+        let picture = decode_file(path, &DecodeLimits::default())?;
+        Ok((preprocess.apply(&picture)?, picture))
+    };
     let decode = |path: &PathBuf| {
-        let load = || -> Result<_, effdet::Error> {
-            let picture = decode_file(path, &DecodeLimits::default())?;
-            Ok((preprocess.apply(&picture)?, picture))
-        };
-        let (prepared, picture) = load().map_err(|error| (path.clone(), error))?;
-        let size = picture.dimensions();
-        Ok(Loaded { path: path.clone(), size, prepared, picture: keep.then_some(picture) })
+        let path = path.clone();
+        match load(&path) {
+            Ok((prepared, picture)) => {
+                let (width, height) = picture.dimensions();
+                Ok((Source { path, width, height, pixels: keep.then_some(picture) }, prepared))
+            }
+            Err(error) => Err((path, error)),
+        }
     };
     for batch in pictures.chunks(batch) {
         if to.send(batch.par_iter().map(decode).collect()).is_err() {
@@ -160,6 +172,7 @@ struct Run<'a> {
     detector: &'a Detector,
     out: Option<OutFolder>,
     show_table: bool,
+    writes_files: bool,
     bar: ProgressBar,
     report: Report,
 }
@@ -177,56 +190,68 @@ impl Run<'_> {
 
     fn batch(&mut self, decoded: Vec<Decoded>) -> Result<()> {
         let count = decoded.len() as u64;
-        let mut pictures = Vec::new();
-        let mut prepared = Vec::new();
+        let (mut sources, mut prepared) = (Vec::new(), Vec::new());
         for picture in decoded {
             match picture {
-                Ok(loaded) => {
-                    prepared.push(loaded.prepared);
-                    pictures.push((loaded.path, loaded.size, loaded.picture));
+                Ok((source, ready)) => {
+                    sources.push(source);
+                    prepared.push(ready);
                 }
-                Err((path, error)) => self.failed(&path, &error.into()),
+                Err((path, error)) => self.failed(&path, &error),
             }
         }
         match self.detector.detect_prepared(&prepared) {
-            Ok(detections) => {
-                let found = pictures.into_iter().zip(detections);
-                self.found(found.map(|((path, size, picture), found)| (path, size, picture, found)).collect())?;
-            }
+            Ok(detections) => self.found(sources, detections)?,
             Err(error) => {
                 let error = anyhow::Error::from(error);
-                pictures.iter().for_each(|(path, ..)| self.failed(path, &error));
+                sources.iter().for_each(|source| self.failed(&source.path, &error));
             }
         }
         self.bar.inc(count);
         Ok(())
     }
 
-    fn found(&mut self, pictures: Vec<(PathBuf, (u32, u32), Option<RgbImage>, Vec<Detection>)>) -> Result<()> {
+    fn found(&mut self, sources: Vec<Source>, detections: Vec<Vec<Detection>>) -> Result<()> {
         let classes = self.detector.class_map();
         let mut drawings = Vec::new();
-        for (path, (width, height), picture, detections) in pictures {
-            let reports = detections.iter().map(|detection| DetectionReport::new(detection, classes)).collect();
+        for (Source { path, width, height, pixels }, detections) in sources.into_iter().zip(detections) {
+            let reports =
+                detections.iter().map(|detection| DetectionReport::new(detection, classes)).collect();
             let image = ImageReport { path: path.display().to_string(), width, height, detections: reports };
-            if self.show_table {
-                self.bar.suspend(|| write_table(&mut io::stdout().lock(), &image))?;
-            }
+            self.show(&image)?;
             self.report.images.push(image);
-            if let (Some(out), Some(picture)) = (&mut self.out, picture) {
+            if let (Some(out), Some(pixels)) = (&mut self.out, pixels) {
                 let to = out.path_for(&path);
-                drawings.push((path, to, picture, detections));
+                drawings.push((path, to, pixels, detections));
             }
         }
         let failures: Vec<_> = drawings
             .into_par_iter()
-            .filter_map(|(path, to, mut picture, detections)| {
-                annotate(&mut picture, &detections, classes, &Style::default());
-                let saved = if is_jpeg(&to) { save_jpeg(&to, &picture, JPEG_QUALITY) } else { save_png(&to, &picture) };
+            .filter_map(|(path, to, mut pixels, detections)| {
+                annotate(&mut pixels, &detections, classes, &Style::default());
+                let saved =
+                    if is_jpeg(&to) { save_jpeg(&to, &pixels, JPEG_QUALITY) } else { save_png(&to, &pixels) };
                 Some((path, saved.err()?))
             })
             .collect();
         failures.into_iter().for_each(|(path, error)| self.failed(&path, &error.into()));
-        io::stdout().flush().context("standard output")
+        Ok(())
+    }
+
+    fn show(&mut self, image: &ImageReport) -> io::Result<()> {
+        if !self.show_table {
+            return Ok(());
+        }
+        let mut to = io::stdout().lock();
+        let shown = self.bar.suspend(|| write_table(&mut to, image).and_then(|()| to.flush()));
+        match shown {
+            // Nobody reads the tables any more, but the files are still wanted.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.writes_files => {
+                self.show_table = false;
+                Ok(())
+            }
+            shown => shown,
+        }
     }
 
     /// Reports a picture that failed; the rest go on.

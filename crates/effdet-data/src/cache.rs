@@ -1,0 +1,136 @@
+//! Parsed data sets kept on disk.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use crate::options::{ParseOptions, Source};
+use crate::{Error, LabelFormat, Parsed, files};
+
+/// Begins every cache file; the digit changes with the form of what follows.
+const MAGIC: &[u8; 16] = b"effdet-labels 1\n";
+
+/// Where a data set came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From the cache.
+    Cache,
+    /// From the labels; the cache was absent, stale or damaged and is written anew.
+    Labels,
+    /// From the labels; the cache could not be written.
+    LabelsOnly,
+}
+
+/// A file or folder as it was when it was read.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    path: PathBuf,
+    /// Bytes, or the entries of a folder.
+    length: u64,
+    /// Nanoseconds since 1970, or a sum over the names in a folder (its own time changes with the cache, too).
+    state: u128,
+}
+
+#[derive(Serialize)]
+struct Contents<'a> {
+    key: &'a str,
+    stamps: &'a [Stamp],
+    parsed: &'a Parsed,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    key: String,
+    stamps: Vec<Stamp>,
+    parsed: Parsed,
+}
+
+/// Reads a data set from `cache` if that is fresh, else from its labels, and then writes the cache.
+///
+/// The cache is fresh if it was written for the same format, source and options, if all label files that were read have
+/// the lengths and times of change that they had, and all folders the same entries. A cache that is stale, damaged or of another
+/// version is ignored. With [`PictureCheck::Header`](crate::PictureCheck) a picture that is overwritten in
+/// place goes unnoticed.
+///
+/// # Errors
+/// As the format's parser. A cache that cannot be written is no error, see [`Origin::LabelsOnly`].
+pub fn parse_cached(
+    format: &dyn LabelFormat,
+    source: &Source,
+    options: &ParseOptions,
+    cache: impl AsRef<Path>,
+) -> Result<(Parsed, Origin), Error> {
+    let cache = cache.as_ref();
+    let key = key(format, source, options);
+    if let Some(parsed) = key.as_deref().and_then(|key| load(cache, key)) {
+        return Ok((parsed, Origin::Cache));
+    }
+    let parsed = format.parse(source, options)?;
+    let written = key.is_some_and(|key| store(cache, &key, &parsed).is_some());
+    Ok((parsed, if written { Origin::Labels } else { Origin::LabelsOnly }))
+}
+
+fn key(format: &dyn LabelFormat, source: &Source, options: &ParseOptions) -> Option<String> {
+    let version = env!("CARGO_PKG_VERSION");
+    serde_json::to_string(&(version, format.name(), source, options)).ok()
+}
+
+fn load(cache: &Path, key: &str) -> Option<Parsed> {
+    let bytes = files::read(cache).ok()?;
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (checksum, body) = rest.split_first_chunk::<4>()?;
+    if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
+        return None;
+    }
+    let stored: Stored = postcard::from_bytes(body).ok()?;
+    let is_fresh = stored.key == key && stored.stamps.iter().all(|old| stamp(&old.path, cache).as_ref() == Some(old));
+    is_fresh.then_some(stored.parsed)
+}
+
+fn store(cache: &Path, key: &str, parsed: &Parsed) -> Option<()> {
+    let stamps: Vec<Stamp> = parsed.dataset.provenance.files.iter().map(|path| stamp(path, cache)).collect::<Option<_>>()?;
+    let body = postcard::to_stdvec(&Contents { key, stamps: &stamps, parsed }).ok()?;
+    // Whole or not at all: another process may be reading.
+    let mut name = cache.file_name()?.to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let part = cache.with_file_name(name);
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::create(&part)?;
+        file.write_all(MAGIC)?;
+        file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
+        file.write_all(&body)?;
+        drop(file);
+        fs::rename(&part, cache)
+    };
+    if write().is_err() {
+        drop(fs::remove_file(&part));
+        return None;
+    }
+    Some(())
+}
+
+fn stamp(path: &Path, cache: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(path).ok()?;
+    if metadata.is_dir() {
+        let own = cache.file_name().unwrap_or_default().as_encoded_bytes();
+        let names = fs::read_dir(path).ok()?.flatten().map(|entry| entry.file_name());
+        let (mut length, mut state) = (0, 0);
+        for name in names.filter(|name: &std::ffi::OsString| !name.as_encoded_bytes().starts_with(own)) {
+            length += 1;
+            state += u128::from(hash(&name));
+        }
+        return Some(Stamp { path: path.to_owned(), length, state });
+    }
+    let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+    Some(Stamp { path: path.to_owned(), length: metadata.len(), state: modified })
+}
+
+/// FNV-1a.
+fn hash(name: &OsStr) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+    name.as_encoded_bytes().iter().fold(0xCBF2_9CE4_8422_2325, step)
+}

@@ -1,0 +1,651 @@
+//! COCO instances JSON.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use effdet_core::{ClassMap, ImageSize};
+use rayon::prelude::*;
+use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::Parsed;
+use super::json_stream::{Stream, StreamError};
+use crate::Error;
+use crate::builder::{Corners, DatasetBuilder, Draft, DraftObject};
+use crate::dirt::{Action, At, DirtKind};
+use crate::files;
+use crate::options::{ClassIds, ParseOptions, Pixels, Source};
+use crate::record::{Object, RecordId};
+
+/// Elements that one task parses.
+const ELEMENTS_PER_TASK: usize = 128;
+
+/// Reads COCO instances files.
+///
+/// [`Source::labels`] is a file or a folder of them; by default `annotations/instances_*.json`, else any JSON in
+/// `annotations`, in the root, or `_annotations.coco.json` in the folders of the splits. Several files make one data
+/// set, each a split: `instances_train2017.json` is `train2017`. Pictures are looked for in the folder of the
+/// split, below `images` or not, in `images`, beside the file and in the root.
+///
+/// Crowds are kept and marked; `ignore` is kept as [`Object::is_ignored`]; polygons and masks are passed over, of them
+/// only `area` is taken. Category ids keep their gaps unless [`ClassIds::Contiguous`] is asked for. Files are
+/// read in pieces, so that memory goes with the number of boxes.
+///
+/// # Errors
+/// No file, a file that is no JSON object with arrays of objects, and dirt whose policy is an error.
+///
+/// # Reference
+/// pycocotools `COCO` (which keeps the polygons) and effdet's `CocoParser` (which drops `ignore`d objects and those
+/// narrower than one pixel; here the first are marked and the second kept).
+pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
+    let pixels = options.pixels.unwrap_or(Pixels::Continuous);
+    let mut builder = DatasetBuilder::new("coco", source, Corners::Pixels(pixels), options).states_sizes();
+    let mut paths = label_files(source)?;
+    if let Some(wanted) = &source.split
+        && paths.iter().any(|path| split_name(path) == *wanted)
+    {
+        paths.retain(|path| split_name(path) == *wanted);
+    }
+    let mut files = Vec::new();
+    for path in paths {
+        builder.reads(&path);
+        let reader = files::open(&path)?;
+        files.push(read(reader, &path, &mut builder)?);
+    }
+    let classes = declare_classes(&mut builder, &mut files, options)?;
+    for file in files {
+        add(&mut builder, file, &classes, source)?;
+    }
+    builder.finish(source)
+}
+
+/// Reads one instances file from memory; `name` stands in the errors and the report. Pictures are not looked at.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_bytes(bytes: &[u8], name: &str, options: &ParseOptions) -> Result<Parsed, Error> {
+    let source = Source::default();
+    let options = ParseOptions { pictures: crate::PictureCheck::None, ..options.clone() };
+    let pixels = options.pixels.unwrap_or(Pixels::Continuous);
+    let mut builder = DatasetBuilder::new("coco", &source, Corners::Pixels(pixels), &options).states_sizes();
+    let mut files = vec![read(bytes, Path::new(name), &mut builder)?];
+    let classes = declare_classes(&mut builder, &mut files, &options)?;
+    for file in files {
+        add(&mut builder, file, &classes, &source)?;
+    }
+    builder.finish(&source)
+}
+
+/// The useful part of one file.
+struct File {
+    path: Arc<Path>,
+    images: Vec<(RecordId, Image)>,
+    annotations: Vec<Annotation>,
+    /// Category ids and names, as stated.
+    categories: Vec<(i64, String)>,
+    /// The ids that annotations refer to pictures by; [`Annotation::image`] is an index.
+    image_ids: Vec<RecordId>,
+}
+
+struct Image {
+    file_name: String,
+    size: Option<ImageSize>,
+}
+
+/// An annotation in 40 bytes; there are millions.
+struct Annotation {
+    /// Own id, or the position in the file if it has none.
+    id: Result<i64, u32>,
+    corners: [f32; 4],
+    area: Option<f32>,
+    image: u32,
+    category: i64,
+    is_crowd: bool,
+    is_ignored: bool,
+}
+
+#[derive(Deserialize)]
+struct ImageJson {
+    id: RecordId,
+    file_name: String,
+    #[serde(default)]
+    width: Option<f64>,
+    #[serde(default)]
+    height: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct CategoryJson {
+    id: RecordId,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct AnnotationJson {
+    #[serde(default)]
+    id: Option<RecordId>,
+    image_id: RecordId,
+    category_id: RecordId,
+    /// `[x, y, width, height]`; a null is what remains of a NaN.
+    bbox: [Option<f64>; 4],
+    #[serde(default)]
+    area: Option<f64>,
+    #[serde(default)]
+    iscrowd: Flag,
+    #[serde(default)]
+    ignore: Flag,
+}
+
+/// 0, 1, true, false or null.
+#[derive(Default, Serialize)]
+struct Flag(bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FlagVisitor;
+        impl Visitor<'_> for FlagVisitor {
+            type Value = Flag;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("0 or 1")
+            }
+            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Flag, E> {
+                Ok(Flag(flag))
+            }
+            fn visit_u64<E: de::Error>(self, flag: u64) -> Result<Flag, E> {
+                Ok(Flag(flag != 0))
+            }
+            fn visit_i64<E: de::Error>(self, flag: i64) -> Result<Flag, E> {
+                Ok(Flag(flag != 0))
+            }
+            fn visit_f64<E: de::Error>(self, flag: f64) -> Result<Flag, E> {
+                Ok(Flag(flag != 0.0))
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Flag, E> {
+                Ok(Flag(false))
+            }
+        }
+        deserializer.deserialize_any(FlagVisitor)
+    }
+}
+
+fn read(reader: impl Read, path: &Path, builder: &mut DatasetBuilder) -> Result<File, Error> {
+    let mut file = File {
+        path: path.into(),
+        images: Vec::new(),
+        annotations: Vec::new(),
+        categories: Vec::new(),
+        image_ids: Vec::new(),
+    };
+    let failed = |error| match error {
+        StreamError::Read(source) => files::unreadable(path)(source),
+        StreamError::Json { offset, reason } => Error::Labels {
+            path: path.to_owned(),
+            at: format!("byte {offset}"),
+            reason: reason.to_owned(),
+        },
+    };
+    let mut handles: HashMap<RecordId, u32> = HashMap::new();
+    let mut stream = Stream::new(reader);
+    stream.open().map_err(failed)?;
+    let mut first = true;
+    while let Some(key) = stream.key(first).map_err(failed)? {
+        first = false;
+        match key.as_str() {
+            "images" => elements(&mut stream, &key, path, builder, |builder, index, json: ImageJson| {
+                let at = place(Some(&json.id), index);
+                let Some(id) = number_of(builder, json.id, path, at)? else { return Ok(()) };
+                let size = size(json.width, json.height);
+                file.images.push((id, Image { file_name: json.file_name, size }));
+                Ok(())
+            })?,
+            "categories" => {
+                elements(&mut stream, &key, path, builder, |builder, index, json: CategoryJson| {
+                    let at = place(Some(&json.id), index);
+                    match number_of(builder, json.id, path, at)? {
+                        Some(RecordId::Number(id)) => file.categories.push((id, json.name)),
+                        Some(RecordId::Text(id)) => {
+                            let detail = format!("category id `{id}` is no number");
+                            builder.dirt(DirtKind::Malformed, path, at, detail)?;
+                        }
+                        None => {}
+                    }
+                    Ok(())
+                })?;
+            }
+            "annotations" => {
+                elements(&mut stream, &key, path, builder, |builder, index, json: AnnotationJson| {
+                    let at = place(json.id.as_ref(), index);
+                    let own = match json.id {
+                        Some(id) => number_of(builder, id, path, at)?.and_then(|id| id.number()),
+                        None => None,
+                    };
+                    let Some(image) = number_of(builder, json.image_id, path, at)? else { return Ok(()) };
+                    let Some(category) = number_of(builder, json.category_id, path, at)? else {
+                        return Ok(());
+                    };
+                    let RecordId::Number(category) = category else {
+                        builder.dirt(DirtKind::UnknownClass, path, at, format!("category id `{category}`"))?;
+                        return Ok(());
+                    };
+                    let next = handles.len() as u32;
+                    let handle = match handles.get(&image) {
+                        Some(handle) => *handle,
+                        None => {
+                            file.image_ids.push(image.clone());
+                            handles.insert(image, next);
+                            next
+                        }
+                    };
+                    let [x, y, w, h] = json.bbox.map(|x| x.unwrap_or(f64::NAN));
+                    file.annotations.push(Annotation {
+                        id: own.ok_or(index.min(u32::MAX as usize) as u32),
+                        corners: [x, y, x + w, y + h].map(|x| x as f32),
+                        area: json.area.map(|area| area as f32),
+                        image: handle,
+                        category,
+                        is_crowd: json.iscrowd.0,
+                        is_ignored: json.ignore.0,
+                    });
+                    Ok(())
+                })?;
+            }
+            _ => stream.skip().map_err(failed)?,
+        }
+    }
+    Ok(file)
+}
+
+/// Parses the elements of an array in parallel and hands them over in order.
+fn elements<T: DeserializeOwned + Send>(
+    stream: &mut Stream<impl Read>,
+    key: &str,
+    path: &Path,
+    builder: &mut DatasetBuilder,
+    mut take: impl FnMut(&mut DatasetBuilder, usize, T) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let failed = |error| match error {
+        StreamError::Read(source) => files::unreadable(path)(source),
+        StreamError::Json { offset, reason } => Error::Labels {
+            path: path.to_owned(),
+            at: format!("byte {offset}"),
+            reason: format!("{key}: {reason}"),
+        },
+    };
+    if !stream.enter_array().map_err(failed)? {
+        return Err(failed(stream.error("not an array")));
+    }
+    let mut index = 0;
+    while let Some(batch) = stream.batch(index == 0).map_err(failed)? {
+        let parsed: Vec<Result<T, String>> = batch
+            .elements
+            .par_iter()
+            .with_min_len(ELEMENTS_PER_TASK)
+            .map(|range| element(&batch.bytes[range.clone()]))
+            .collect();
+        for json in parsed {
+            match json {
+                Ok(json) => take(builder, index, json)?,
+                Err(reason) => {
+                    let detail = format!("{key}: {reason}");
+                    builder.dirt(DirtKind::Malformed, path, At::Entry(index), detail)?;
+                }
+            }
+            index += 1;
+        }
+    }
+    Ok(())
+}
+
+fn element<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).or_else(|error| match without_non_finite(bytes) {
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+        None => Err(error.to_string()),
+    })
+}
+
+/// The JSON with the `NaN` and `Infinity` that Python writes replaced by null, if there are any.
+fn without_non_finite(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut clean = Vec::with_capacity(bytes.len());
+    let (mut rest, mut in_string, mut found) = (bytes, false, false);
+    while let Some((&byte, tail)) = rest.split_first() {
+        if in_string {
+            clean.push(byte);
+            rest = tail;
+            if byte == b'\\' {
+                if let Some((&escaped, tail)) = rest.split_first() {
+                    clean.push(escaped);
+                    rest = tail;
+                }
+            } else if byte == b'"' {
+                in_string = false;
+            }
+            continue;
+        }
+        let literal = [&b"NaN"[..], b"Infinity", b"-Infinity"].into_iter().find(|l| rest.starts_with(l));
+        if let Some(literal) = literal {
+            clean.extend_from_slice(b"null");
+            rest = &rest[literal.len()..];
+            found = true;
+            continue;
+        }
+        in_string = byte == b'"';
+        clean.push(byte);
+        rest = tail;
+    }
+    found.then_some(clean)
+}
+
+fn place(id: Option<&RecordId>, index: usize) -> At {
+    id.and_then(RecordId::number).map_or(At::Entry(index), At::Id)
+}
+
+/// The id, with a number in a string read as the number; `None` if it is to be skipped.
+fn number_of(
+    builder: &mut DatasetBuilder,
+    id: RecordId,
+    path: &Path,
+    at: At,
+) -> Result<Option<RecordId>, Error> {
+    if let RecordId::Text(text) = &id
+        && let Ok(number) = text.trim().parse::<i64>()
+    {
+        let action = builder.dirt(DirtKind::StringId, path, at, format!("\"{text}\" for {number}"))?;
+        return Ok((action == Action::Fixed).then_some(RecordId::Number(number)));
+    }
+    Ok(Some(id))
+}
+
+fn size(width: Option<f64>, height: Option<f64>) -> Option<ImageSize> {
+    let side = |x: f64| (x.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&x)).then_some(x as usize);
+    Some(ImageSize::new(side(height?)?, side(width?)?))
+}
+
+/// Declares the classes of all files; returns class by category id, with the name where there is no such class.
+fn declare_classes(
+    builder: &mut DatasetBuilder,
+    files: &mut [File],
+    options: &ParseOptions,
+) -> Result<HashMap<i64, Result<u32, String>>, Error> {
+    let mut names: BTreeMap<i64, String> = BTreeMap::new();
+    // Another id of a name that was there before.
+    let mut aliases: Vec<(i64, i64)> = Vec::new();
+    let mut ids: HashMap<String, i64> = HashMap::new();
+    for (number, file) in files.iter_mut().enumerate() {
+        let path = file.path.clone();
+        let mut here: HashMap<i64, ()> = HashMap::new();
+        for (id, name) in std::mem::take(&mut file.categories) {
+            let again = here.insert(id, ()).is_some();
+            match (names.get(&id), ids.get(&name)) {
+                (Some(first), _) if again || *first != name => {
+                    if !again && number > 0 {
+                        return Err(Error::Labels {
+                            path: path.to_path_buf(),
+                            at: format!("category {id}"),
+                            reason: format!("it is `{name}` here and `{first}` in another file"),
+                        });
+                    }
+                    let detail = format!("category `{name}` has the id of `{first}`");
+                    builder.dirt(DirtKind::DuplicateId, &path, At::Id(id), detail)?;
+                }
+                (Some(_), _) => {}
+                (None, Some(first)) => {
+                    let first = *first;
+                    let detail = format!("category `{name}` has the id {first}, too");
+                    if builder.dirt(DirtKind::DuplicateId, &path, At::Id(id), detail)? == Action::Fixed {
+                        aliases.push((id, first));
+                    }
+                }
+                (None, None) => {
+                    ids.insert(name.clone(), id);
+                    names.insert(id, name);
+                }
+            }
+        }
+    }
+    let path = files.first().map_or_else(PathBuf::new, |file| file.path.to_path_buf());
+    let mut classes: HashMap<i64, Result<u32, String>> = HashMap::new();
+    match &options.classes {
+        Some(map) => {
+            for (id, name) in names {
+                classes.insert(id, map.id(&name).ok_or(name));
+            }
+        }
+        None => {
+            let mut shift = 0;
+            if options.class_ids == ClassIds::AsStated && names.contains_key(&0) {
+                let detail = format!("category `{}`", names.get(&0).map_or("", String::as_str));
+                match builder.dirt(DirtKind::ClassIdZero, &path, At::Id(0), detail)? {
+                    Action::Fixed => shift = 1,
+                    _ => drop(names.remove(&0)),
+                }
+            }
+            let mut declared = Vec::with_capacity(names.len());
+            let mut sources = BTreeMap::new();
+            for (index, (source_id, name)) in (1u32..).zip(names) {
+                let id = match options.class_ids {
+                    ClassIds::Contiguous => Some(index),
+                    ClassIds::AsStated => {
+                        source_id.checked_add(shift).and_then(|id| u32::try_from(id).ok()).filter(|id| *id > 0)
+                    }
+                };
+                let Some(id) = id else {
+                    return Err(Error::Labels {
+                        path,
+                        at: format!("category {source_id}"),
+                        reason: "the id is no class id; ask for contiguous ones".to_owned(),
+                    });
+                };
+                classes.insert(source_id, Ok(id));
+                sources.insert(id, RecordId::Number(source_id));
+                declared.push((id, name));
+            }
+            let map =
+                ClassMap::from_ids(declared).map_err(|source| Error::Classes { path: path.clone(), source })?;
+            builder.declare_classes(map, sources);
+        }
+    }
+    for (alias, first) in aliases {
+        if let Some(class) = classes.get(&first).cloned() {
+            classes.insert(alias, class);
+        }
+    }
+    Ok(classes)
+}
+
+/// Hands the pictures of one file, each with its annotations, to the builder.
+fn add(
+    builder: &mut DatasetBuilder,
+    mut file: File,
+    classes: &HashMap<i64, Result<u32, String>>,
+    source: &Source,
+) -> Result<(), Error> {
+    let path = file.path.clone();
+    let split = split_name(&path);
+    drop_repeated_ids(builder, &mut file)?;
+
+    // One id for two pictures in two files: the later file's ids are told apart by its split.
+    let clashes = !builder.is_empty() && file.images.iter().any(|(id, _)| builder.contains(id));
+    let record_id = |id: RecordId| match clashes {
+        true => RecordId::Text(format!("{split}/{id}")),
+        false => id,
+    };
+
+    let mut index: HashMap<&RecordId, usize> = HashMap::with_capacity(file.images.len());
+    for (i, (id, _)) in file.images.iter().enumerate() {
+        index.entry(id).or_insert(i);
+    }
+    let image_of: Vec<Option<usize>> = file.image_ids.iter().map(|id| index.get(id).copied()).collect();
+    drop(index);
+
+    // Sorted by picture, in the order of the file within each.
+    let mut starts = vec![0usize; file.images.len() + 1];
+    for annotation in &file.annotations {
+        match image_of.get(annotation.image as usize).copied().flatten() {
+            Some(image) => starts[image + 1] += 1,
+            None => {
+                let id = &file.image_ids[annotation.image as usize];
+                let detail = format!("no picture has the id {id}");
+                builder.dirt(DirtKind::LabelsWithoutPicture, &path, at_of(annotation), detail)?;
+            }
+        }
+    }
+    for i in 1..starts.len() {
+        starts[i] += starts[i - 1];
+    }
+    let mut order = vec![0u32; starts.last().copied().unwrap_or(0)];
+    let mut next = starts.clone();
+    for (i, annotation) in file.annotations.iter().enumerate() {
+        if let Some(image) = image_of.get(annotation.image as usize).copied().flatten() {
+            order[next[image]] = i as u32;
+            next[image] += 1;
+        }
+    }
+
+    let folder = picture_folder(source, &path, &split, &file.images);
+    let mut ids = Vec::with_capacity(file.images.len());
+    let mut unknown = Vec::new();
+    let annotations = &file.annotations;
+    let drafts = std::mem::take(&mut file.images).into_iter().enumerate().map(|(i, (id, image))| {
+        let members = &order[starts[i]..starts[i + 1]];
+        let objects = members.iter().filter_map(|&member| {
+            let annotation = &annotations[member as usize];
+            match classes.get(&annotation.category) {
+                Some(Ok(class)) => Some(DraftObject {
+                    corners: annotation.corners.map(f64::from),
+                    class: *class,
+                    area: annotation.area,
+                    flags: Object {
+                        is_crowd: annotation.is_crowd,
+                        is_ignored: annotation.is_ignored,
+                        ..Object::default()
+                    },
+                    at: at_of(annotation),
+                }),
+                other => {
+                    unknown.push((member, other.and_then(|name| name.clone().err())));
+                    None
+                }
+            }
+        });
+        let at = place(Some(&id), i);
+        let objects = objects.collect();
+        let id = record_id(id);
+        ids.push(id.clone());
+        Draft {
+            id,
+            path: folder.join(image.file_name),
+            size: image.size,
+            objects,
+            file: path.clone(),
+            at,
+            if_absent: DirtKind::MissingPicture,
+        }
+    });
+    builder.extend(drafts)?;
+    for (member, name) in unknown {
+        let annotation = &annotations[member as usize];
+        let name = name.map_or_else(String::new, |name| format!(" (`{name}`)"));
+        let detail = format!("category {}{name}", annotation.category);
+        builder.dirt(DirtKind::UnknownClass, &path, at_of(annotation), detail)?;
+    }
+    builder.split(&split, ids);
+    Ok(())
+}
+
+fn at_of(annotation: &Annotation) -> At {
+    annotation.id.map_or_else(|index| At::Entry(index as usize), At::Id)
+}
+
+fn drop_repeated_ids(builder: &mut DatasetBuilder, file: &mut File) -> Result<(), Error> {
+    let mut ids: Vec<i64> = file.annotations.iter().filter_map(|a| a.id.ok()).collect();
+    ids.sort_unstable();
+    let mut repeated: Vec<i64> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    repeated.dedup();
+    if repeated.is_empty() {
+        return Ok(());
+    }
+    let mut seen = vec![false; repeated.len()];
+    let mut kept = Vec::with_capacity(file.annotations.len());
+    for annotation in std::mem::take(&mut file.annotations) {
+        let which = annotation.id.ok().and_then(|id| repeated.binary_search(&id).ok());
+        if let Some(which) = which
+            && std::mem::replace(&mut seen[which], true)
+        {
+            let at = at_of(&annotation);
+            let detail = "an earlier annotation has this id";
+            if builder.dirt(DirtKind::DuplicateId, &file.path, at, detail)? == Action::Skipped {
+                continue;
+            }
+        }
+        kept.push(annotation);
+    }
+    file.annotations = kept;
+    Ok(())
+}
+
+fn label_files(source: &Source) -> Result<Vec<PathBuf>, Error> {
+    let not_found = |path: &Path| Error::LabelsNotFound {
+        path: path.to_owned(),
+        what: "no COCO instances file (.json) here".to_owned(),
+    };
+    let given = source.labels().or_else(|| source.root.is_file().then(|| source.root.clone()));
+    if let Some(path) = given {
+        let found = if path.is_dir() { files::files_in(&path, &["json"])? } else { vec![path.clone()] };
+        return if found.is_empty() { Err(not_found(&path)) } else { Ok(found) };
+    }
+    for folder in [source.root.join("annotations"), source.root.clone()] {
+        if !folder.is_dir() {
+            continue;
+        }
+        let mut found = files::files_in(&folder, &["json"])?;
+        let is_instances =
+            |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("instances"));
+        if found.iter().any(is_instances) {
+            found.retain(is_instances);
+        }
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&source.root).map_err(files::unreadable(&source.root))?.flatten() {
+        let path = entry.path().join("_annotations.coco.json");
+        if path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort_unstable();
+    if found.is_empty() { Err(not_found(&source.root)) } else { Ok(found) }
+}
+
+/// `train2017` of `instances_train2017.json`, `train` of `train/_annotations.coco.json`.
+fn split_name(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    if stem.starts_with("_annotations") {
+        let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+        return folder.to_string_lossy().into_owned();
+    }
+    stem.strip_prefix("instances_").unwrap_or(&stem).to_owned()
+}
+
+/// The first folder of the usual ones that has one of the first pictures, else the first that is there.
+fn picture_folder(source: &Source, labels: &Path, split: &str, images: &[(RecordId, Image)]) -> PathBuf {
+    let base = source.base();
+    let mut folders = match source.pictures() {
+        Some(folder) => vec![folder.join(split), folder],
+        None => vec![base.join(split), base.join("images").join(split), base.join("images")],
+    };
+    if source.pictures.is_none() {
+        folders.extend(labels.parent().map(Path::to_owned));
+        folders.push(base.to_owned());
+    }
+    let has_picture = |folder: &&PathBuf| {
+        images.iter().take(8).any(|(_, image)| folder.join(&image.file_name).is_file())
+    };
+    let found = folders.iter().find(has_picture).or_else(|| folders.iter().find(|folder| folder.is_dir()));
+    found.cloned().unwrap_or_else(|| base.to_owned())
+}

@@ -1,0 +1,284 @@
+//! The elements of the arrays of a JSON object, without holding the file in memory.
+//!
+//! A COCO file is one object with a few long arrays of small objects. Its elements are found by their braces alone
+//! (strings skipped), which runs at memory speed over the numbers of polygons; each is then parsed, and thereby
+//! checked, on its own.
+
+use std::io::Read;
+use std::ops::Range;
+
+/// Bytes read at once.
+const BLOCK: usize = 4 << 20;
+
+/// Why a file is not an object of arrays.
+#[derive(Debug)]
+pub(super) enum StreamError {
+    /// The file could not be read.
+    Read(std::io::Error),
+    /// The file is not JSON, or its value no object.
+    Json { offset: u64, reason: &'static str },
+}
+
+/// Complete elements of one array.
+pub(super) struct Batch<'a> {
+    pub bytes: &'a [u8],
+    pub elements: Vec<Range<usize>>,
+}
+
+pub(super) struct Stream<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    /// Where the unread part of `buffer` starts.
+    position: usize,
+    /// Offset of `buffer` in the file.
+    offset: u64,
+    ended: bool,
+}
+
+impl<R: Read> Stream<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self { reader, buffer: Vec::new(), position: 0, offset: 0, ended: false }
+    }
+
+    /// Enters the top-level object.
+    pub(super) fn open(&mut self) -> Result<(), StreamError> {
+        while self.buffer.len() < 3 && self.fill()? {}
+        if self.buffer.starts_with(b"\xEF\xBB\xBF") {
+            self.position = 3;
+        }
+        self.expect(b'{', "not a JSON object")
+    }
+
+    /// The next key of the top-level object, or `None` at its end. `first` tells whether a comma must come before.
+    pub(super) fn key(&mut self, first: bool) -> Result<Option<String>, StreamError> {
+        match self.peek()? {
+            Some(b'}') => {
+                self.position += 1;
+                return match self.peek()? {
+                    None => Ok(None),
+                    Some(_) => Err(self.error("something after the end of the JSON object")),
+                };
+            }
+            Some(b',') if !first => self.position += 1,
+            Some(_) if first => {}
+            Some(_) => return Err(self.error("no comma between two entries")),
+            None => return Err(self.error("the file ends inside the JSON object")),
+        }
+        if self.peek()? != Some(b'"') {
+            return Err(self.error("no key where one should be"));
+        }
+        let range = self.value()?;
+        let key = serde_json::from_slice(&self.buffer[range]).map_err(|_| self.error("a key that is no string"))?;
+        self.expect(b':', "no colon after a key")?;
+        Ok(Some(key))
+    }
+
+    /// Skips a value.
+    pub(super) fn skip(&mut self) -> Result<(), StreamError> {
+        self.value().map(drop)
+    }
+
+    /// Whether the next value is an array; if so it is entered.
+    pub(super) fn enter_array(&mut self) -> Result<bool, StreamError> {
+        let is_array = self.peek()? == Some(b'[');
+        if is_array {
+            self.position += 1;
+        }
+        Ok(is_array)
+    }
+
+    /// The next elements of the array, which must be objects; `None` at its end. `first` tells whether none was read.
+    pub(super) fn batch(&mut self, first: bool) -> Result<Option<Batch<'_>>, StreamError> {
+        let mut elements = Vec::new();
+        let mut first = first;
+        loop {
+            // Only the first element of a batch may make the buffer move.
+            let more = elements.is_empty();
+            let next = if more { self.peek()? } else { self.peek_buffered() };
+            match next {
+                Some(b']') if more => {
+                    self.position += 1;
+                    return Ok(None);
+                }
+                Some(b']') => break,
+                Some(b',') if !first => {
+                    let comma = self.position;
+                    self.position += 1;
+                    let next = if more { self.peek()? } else { self.peek_buffered() };
+                    if next.is_none() && !more {
+                        self.position = comma;
+                        break;
+                    }
+                }
+                Some(_) if first => {}
+                Some(_) => return Err(self.error("no comma between two elements")),
+                None if more => return Err(self.error("the file ends inside an array")),
+                None => break,
+            }
+            let start = self.position;
+            if self.buffer.get(start) != Some(&b'{') {
+                return Err(self.error("an element that is no object"));
+            }
+            if more {
+                elements.push(self.value()?);
+            } else if let Some(length) = object_length(&self.buffer[start..]) {
+                elements.push(start..start + length);
+                self.position = start + length;
+            } else {
+                // Incomplete; it comes with the next batch, after its comma.
+                self.position = start;
+                self.rewind_to_comma();
+                break;
+            }
+            first = false;
+        }
+        Ok(Some(Batch { bytes: &self.buffer, elements }))
+    }
+
+    fn rewind_to_comma(&mut self) {
+        while self.position > 0 && self.buffer.get(self.position) != Some(&b',') {
+            self.position -= 1;
+        }
+    }
+
+    pub(super) fn error(&self, reason: &'static str) -> StreamError {
+        StreamError::Json { offset: self.offset + self.position as u64, reason }
+    }
+
+    fn expect(&mut self, byte: u8, reason: &'static str) -> Result<(), StreamError> {
+        if self.peek()? == Some(byte) {
+            self.position += 1;
+            return Ok(());
+        }
+        Err(self.error(reason))
+    }
+
+    /// The next byte that is not white space.
+    fn peek(&mut self) -> Result<Option<u8>, StreamError> {
+        loop {
+            if let Some(byte) = self.peek_buffered() {
+                return Ok(Some(byte));
+            }
+            if !self.fill()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn peek_buffered(&mut self) -> Option<u8> {
+        while let Some(&byte) = self.buffer.get(self.position) {
+            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+                return Some(byte);
+            }
+            self.position += 1;
+        }
+        None
+    }
+
+    /// Passes over a whole value and tells where in the buffer it lies.
+    fn value(&mut self) -> Result<Range<usize>, StreamError> {
+        let first = self.peek()?;
+        let mut tried = 0;
+        loop {
+            let rest = &self.buffer[self.position..];
+            // Trying again only when the data have doubled keeps this linear in the length of the value.
+            let length = if rest.len() < tried && !self.ended {
+                None
+            } else {
+                tried = rest.len() * 2;
+                match first {
+                    Some(b'{') => object_length(rest),
+                    Some(b'[') => nested_length(rest),
+                    Some(b'"') => string_length(rest),
+                    _ => rest.iter().position(|b| matches!(b, b',' | b'}' | b']')),
+                }
+            };
+            if length == Some(0) {
+                return Err(self.error("no value where one should be"));
+            }
+            if let Some(length) = length {
+                let range = self.position..self.position + length;
+                self.position = range.end;
+                return Ok(range);
+            }
+            if !self.fill()? {
+                if rest_was_tried(tried, self.buffer.len() - self.position) {
+                    return Err(self.error("the file ends inside a value"));
+                }
+                tried = 0;
+            }
+        }
+    }
+
+    /// Reads another block behind the unread part; false at the end of the file.
+    fn fill(&mut self) -> Result<bool, StreamError> {
+        if self.ended {
+            return Ok(false);
+        }
+        self.buffer.drain(..self.position);
+        self.offset += self.position as u64;
+        self.position = 0;
+        let before = self.buffer.len();
+        let block = BLOCK.saturating_sub(before).max(BLOCK / 4) as u64;
+        (&mut self.reader).take(block).read_to_end(&mut self.buffer).map_err(StreamError::Read)?;
+        self.ended = self.buffer.len() == before;
+        Ok(!self.ended)
+    }
+}
+
+/// Whether all of the `length` bytes were searched in the last try, which noted twice their number.
+fn rest_was_tried(tried: usize, length: usize) -> bool {
+    tried == length * 2
+}
+
+/// Length of the string at the start of `bytes`, if it ends.
+fn string_length(bytes: &[u8]) -> Option<usize> {
+    let mut i = 1;
+    loop {
+        i += memchr::memchr2(b'"', b'\\', bytes.get(i..)?)?;
+        match bytes[i] {
+            b'"' => return Some(i + 1),
+            _ => i += 2,
+        }
+    }
+}
+
+/// Length of the object at the start of `bytes`, if its brace is closed.
+fn object_length(bytes: &[u8]) -> Option<usize> {
+    let (mut depth, mut i) = (0usize, 0);
+    loop {
+        i += memchr::memchr3(b'"', b'{', b'}', bytes.get(i..)?)?;
+        match bytes[i] {
+            b'"' => {
+                i += string_length(&bytes[i..])?;
+                continue;
+            }
+            b'{' => depth += 1,
+            _ => depth = depth.saturating_sub(1),
+        }
+        i += 1;
+        if depth == 0 {
+            return Some(i);
+        }
+    }
+}
+
+/// Length of the array at the start of `bytes`, if its bracket is closed.
+fn nested_length(bytes: &[u8]) -> Option<usize> {
+    let (mut depth, mut i) = (0usize, 0);
+    loop {
+        i += memchr::memchr3(b'"', b'[', b']', bytes.get(i..)?)?;
+        match bytes[i] {
+            b'"' => {
+                i += string_length(&bytes[i..])?;
+                continue;
+            }
+            b'[' => depth += 1,
+            _ => depth = depth.saturating_sub(1),
+        }
+        i += 1;
+        if depth == 0 {
+            return Some(i);
+        }
+    }
+}

@@ -1,0 +1,542 @@
+//! YOLO text files.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Component, Path, PathBuf};
+
+use effdet_core::ClassMap;
+use rayon::prelude::*;
+use saphyr_parser::{Event, Parser};
+
+use super::Parsed;
+use crate::Error;
+use crate::builder::{Corners, DatasetBuilder, Draft, DraftObject};
+use crate::dirt::{At, DirtKind};
+use crate::files;
+use crate::options::{ParseOptions, Source};
+use crate::record::{Object, RecordId};
+
+/// Longest `data.yaml` that is read; it holds names and a few paths.
+const MAX_YAML_BYTES: usize = 1 << 20;
+
+/// Deepest nesting in a `data.yaml`.
+const MAX_YAML_DEPTH: usize = 16;
+
+/// Most classes that are made without names for them.
+const MAX_UNNAMED: u32 = 10_000;
+
+/// Reads one text file per picture: lines of `class x y width height`, centre and size as fractions of the picture.
+///
+/// The root, or [`Source::labels`], is a `data.yaml` or a folder with one: its `train`, `val` and `test` are folders of
+/// pictures, text files listing pictures, or lists of these, relative to its `path`; `names` is a list or a map.
+/// Darknet's `.data` files will do as well, and so will a bare folder with `images`, `labels` and `classes.txt`.
+///
+/// The labels of `.../images/a/b.jpg` are in `.../labels/a/b.txt`, else beside the picture. A picture without a label
+/// file or with an empty one is a negative, as in YOLO's trainers. Lines with seven or more columns are polygons, of
+/// which the enclosing box is taken. Classes are numbered from 0 in the files and from 1 here. Sizes come from the
+/// headers of the pictures. YOLO has no crowds and no difficult objects.
+///
+/// # Errors
+/// None of these files, a `data.yaml` that is no YAML map, and dirt whose policy is an error.
+///
+/// # Reference
+/// Ultralytics' data set format.
+pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
+    let mut builder = DatasetBuilder::new("yolo", source, Corners::Fractions, options);
+    let layout = Layout::find(source, &mut builder)?;
+    let lines = read_labels(&layout.pictures, &mut builder)?;
+    let names = match &layout.names {
+        Some(names) => names.clone(),
+        None => {
+            let highest = lines.iter().flatten().map(|line| line.class).filter(|c| *c < MAX_UNNAMED).max();
+            (0..highest.map_or(0, |class| class + 1)).map(|class| (class, class.to_string())).collect()
+        }
+    };
+    declare_classes(&mut builder, &layout.file, &names)?;
+
+    // The stem is the id where it is unique.
+    let mut stems: HashMap<&std::ffi::OsStr, usize> = HashMap::new();
+    for picture in &layout.pictures {
+        *stems.entry(picture.path.file_stem().unwrap_or_default()).or_default() += 1;
+    }
+    let base = layout.file.parent().unwrap_or(&layout.file);
+    let id_of = |path: &Path| match stems.get(path.file_stem().unwrap_or_default()) {
+        Some(1) => RecordId::from_stem(path),
+        _ => {
+            let below = path.strip_prefix(base).unwrap_or(path).with_extension("");
+            RecordId::Text(below.to_string_lossy().replace('\\', "/"))
+        }
+    };
+    let mut drafts = Vec::with_capacity(layout.pictures.len());
+    for (picture, lines) in layout.pictures.iter().zip(lines) {
+        drafts.push(Draft {
+            id: id_of(&picture.path),
+            path: picture.path.clone(),
+            size: None,
+            objects: objects(lines, &names, &picture.labels, &mut builder)?,
+            file: picture.labels.as_path().into(),
+            at: At::File,
+            if_absent: DirtKind::MissingPicture,
+        });
+    }
+    builder.extend(drafts)?;
+    for (split, members) in &layout.splits {
+        builder.split(split, members.iter().map(|i| id_of(&layout.pictures[*i].path)));
+    }
+    report_labels_without_picture(&layout, &mut builder)?;
+    builder.finish(source)
+}
+
+/// Reads one label file from memory; `name`, with the extension of a picture, stands for the picture beside it, whose
+/// size is needed where there are boxes.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_bytes(bytes: &[u8], name: &str, options: &ParseOptions) -> Result<Parsed, Error> {
+    let source = Source::default();
+    let mut builder = DatasetBuilder::new("yolo", &source, Corners::Fractions, options);
+    let path = Path::new(name);
+    let lines = read_lines(bytes, path, &mut builder)?;
+    let highest = lines.iter().map(|line| line.class).filter(|class| *class < MAX_UNNAMED).max();
+    let names = (0..highest.map_or(0, |class| class + 1)).map(|class| (class, class.to_string())).collect();
+    declare_classes(&mut builder, path, &names)?;
+    let draft = Draft {
+        id: RecordId::from_stem(path),
+        path: path.to_owned(),
+        size: None,
+        objects: objects(lines, &names, path, &mut builder)?,
+        file: path.into(),
+        at: At::File,
+        if_absent: DirtKind::MissingPicture,
+    };
+    builder.extend([draft])?;
+    builder.finish(&source)
+}
+
+/// Reads the names of a `data.yaml` from memory, by YOLO's class numbers (from 0); `name` stands in the errors.
+///
+/// # Errors
+/// [`Error::Labels`] if it is no YAML map or its `names` are neither a list nor a map of numbers.
+pub fn names_of_yaml(bytes: &[u8], name: &str) -> Result<BTreeMap<u32, String>, Error> {
+    let path = Path::new(name);
+    let text = std::str::from_utf8(bytes).map_err(|error| refused(path, error.to_string()))?;
+    names_of(&read_yaml(text, path)?, path)
+}
+
+fn refused(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Labels { path: path.to_owned(), at: "as a whole".to_owned(), reason: reason.into() }
+}
+
+/// A picture and where its labels are, if it has any.
+struct Picture {
+    path: PathBuf,
+    labels: PathBuf,
+}
+
+/// Which pictures there are.
+struct Layout {
+    /// The file that describes the data set, or its folder.
+    file: PathBuf,
+    names: Option<BTreeMap<u32, String>>,
+    pictures: Vec<Picture>,
+    splits: BTreeMap<String, Vec<usize>>,
+    lists: BTreeSet<PathBuf>,
+}
+
+impl Layout {
+    fn find(source: &Source, builder: &mut DatasetBuilder) -> Result<Self, Error> {
+        let given = source.labels().unwrap_or_else(|| source.root.clone());
+        let file = match given.is_file() {
+            true => given,
+            false => description_in(&given)?.unwrap_or(given),
+        };
+        let mut layout =
+            Self { file, names: None, pictures: Vec::new(), splits: BTreeMap::new(), lists: BTreeSet::new() };
+        builder.reads(&layout.file);
+        if !layout.file.is_file() {
+            layout.find_bare(source, builder)?;
+        } else if files::has_extension(&layout.file, &["data"]) {
+            layout.find_darknet(source, builder)?;
+        } else {
+            layout.find_yaml(source, builder)?;
+        }
+        Ok(layout)
+    }
+
+    fn find_yaml(&mut self, source: &Source, builder: &mut DatasetBuilder) -> Result<(), Error> {
+        let yaml = read_yaml(&files::read_text(&self.file)?, &self.file)?;
+        self.names = Some(names_of(&yaml, &self.file)?).filter(|names| !names.is_empty());
+        let beside = self.file.parent().unwrap_or(Path::new("")).to_owned();
+        let stated = get(&yaml, "path").and_then(Yaml::scalar).map(|path| beside.join(path));
+        let base = stated.filter(|path| path.is_dir()).unwrap_or(beside);
+        for split in ["train", "val", "test"] {
+            let places = match get(&yaml, split) {
+                Some(Yaml::Scalar(place)) if !place.is_empty() => vec![place.as_str()],
+                Some(Yaml::List(places)) => places.iter().filter_map(Yaml::scalar).collect(),
+                _ => continue,
+            };
+            for place in places {
+                // Roboflow writes `../train/images` for what lies beside the file.
+                let below = place.trim_start_matches("../").trim_start_matches("./");
+                let candidates = [base.join(place), base.join(below)];
+                let Some(place) = candidates.iter().find(|path| path.exists()) else {
+                    let [first, _] = candidates;
+                    let what = format!("the `{split}` of {} is not there", self.file.display());
+                    return Err(Error::LabelsNotFound { path: first, what });
+                };
+                self.add(place, split, &base, source, builder)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find_darknet(&mut self, source: &Source, builder: &mut DatasetBuilder) -> Result<(), Error> {
+        let text = files::read_text(&self.file)?;
+        let beside = self.file.parent().unwrap_or(Path::new("")).to_owned();
+        let values: BTreeMap<&str, &str> =
+            text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
+        // Stated paths start from wherever darknet is run.
+        let find = |place: &str| {
+            let name = Path::new(place).file_name().unwrap_or_default();
+            [beside.join(place), beside.join(name)].into_iter().find(|path| path.exists())
+        };
+        if let Some(path) = values.get("names").and_then(|place| find(place)) {
+            builder.reads(&path);
+            self.names = Some(names_by_line(&files::read_text(&path)?));
+        }
+        for (key, split) in [("train", "train"), ("valid", "val"), ("val", "val"), ("test", "test")] {
+            if let Some(path) = values.get(key).and_then(|place| find(place)) {
+                self.add(&path, split, &beside, source, builder)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find_bare(&mut self, source: &Source, builder: &mut DatasetBuilder) -> Result<(), Error> {
+        let folder = self.file.clone();
+        for name in ["classes.txt", "obj.names", "labels/classes.txt"] {
+            let path = folder.join(name);
+            if path.is_file() {
+                builder.reads(&path);
+                self.names = Some(names_by_line(&files::read_text(&path)?));
+                break;
+            }
+        }
+        let images = source.pictures().unwrap_or_else(|| folder.join("images"));
+        if !images.is_dir() {
+            let what = "no data.yaml, no .data file and no folder `images` here".to_owned();
+            return Err(Error::LabelsNotFound { path: folder, what });
+        }
+        let splits: Vec<&str> =
+            ["train", "val", "test"].into_iter().filter(|split| images.join(split).is_dir()).collect();
+        for split in &splits {
+            self.add(&images.join(split), split, &folder, source, builder)?;
+        }
+        if splits.is_empty() {
+            self.add(&images, "train", &folder, source, builder)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the pictures in a folder or list to a split.
+    fn add(
+        &mut self,
+        place: &Path,
+        split: &str,
+        base: &Path,
+        source: &Source,
+        builder: &mut DatasetBuilder,
+    ) -> Result<(), Error> {
+        builder.reads(place);
+        let pictures = if place.is_dir() {
+            let paths = files::pictures_below(place)?;
+            paths.into_iter().map(|path| Picture { labels: labels_of(&path), path }).collect()
+        } else {
+            self.lists.insert(place.to_owned());
+            let text = files::read_text(place)?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            lines.map(|line| listed(line, place, base, source)).collect::<Vec<_>>()
+        };
+        let known: HashMap<PathBuf, usize> =
+            self.pictures.iter().enumerate().map(|(i, picture)| (picture.path.clone(), i)).collect();
+        let members = self.splits.entry(split.to_owned()).or_default();
+        for picture in pictures {
+            match known.get(&picture.path) {
+                Some(index) => members.push(*index),
+                None => {
+                    members.push(self.pictures.len());
+                    self.pictures.push(picture);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The `data.yaml`, or another description of a data set, in a folder.
+fn description_in(folder: &Path) -> Result<Option<PathBuf>, Error> {
+    let usual = ["data.yaml", "data.yml", "dataset.yaml"].iter().map(|name| folder.join(name));
+    if let Some(path) = usual.into_iter().find(|path| path.is_file()) {
+        return Ok(Some(path));
+    }
+    let mut found = files::files_in(folder, &["yaml", "yml"])?;
+    found.extend(files::files_in(folder, &["data"])?);
+    Ok(found.into_iter().next())
+}
+
+/// The label file of a picture: the last `images` of its path becomes `labels`.
+fn labels_of(picture: &Path) -> PathBuf {
+    let parts: Vec<Component> = picture.components().collect();
+    let folders = parts.len().saturating_sub(1);
+    let last = parts[..folders].iter().rposition(|part| part.as_os_str() == "images");
+    let path: PathBuf = match last {
+        Some(last) => parts
+            .iter()
+            .enumerate()
+            .map(|(i, part)| if i == last { Component::Normal("labels".as_ref()) } else { *part })
+            .collect(),
+        None => picture.to_owned(),
+    };
+    path.with_extension("txt")
+}
+
+/// A line of a list of pictures. Lists are written for one machine and read on others, so several readings are tried.
+fn listed(line: &str, list: &Path, base: &Path, source: &Source) -> Picture {
+    let line = line.replace('\\', "/");
+    let beside = list.parent().unwrap_or(base);
+    let path = Path::new(line.trim_start_matches("./"));
+    let mut candidates = vec![base.join(path), beside.join(path)];
+    // `data/obj_train_data/a.jpg` in darknet's own folder is `obj_train_data/a.jpg` in the data set.
+    let inner: PathBuf = path.components().skip(1).collect();
+    candidates.push(base.join(inner));
+    let is_there = |path: &&PathBuf| path.is_file() || labels_of(path).is_file();
+    let found = candidates.iter().find(is_there).unwrap_or(&candidates[0]).clone();
+    let labels = labels_of(&found);
+    let path = match (source.pictures(), found.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => found,
+    };
+    Picture { path, labels }
+}
+
+/// One box as stated.
+struct Line {
+    number: u64,
+    class: u32,
+    corners: [f64; 4],
+}
+
+fn read_labels(pictures: &[Picture], builder: &mut DatasetBuilder) -> Result<Vec<Vec<Line>>, Error> {
+    let texts: Vec<Option<Result<Vec<u8>, Error>>> = pictures
+        .par_iter()
+        .map(|picture| picture.labels.is_file().then(|| files::read(&picture.labels)))
+        .collect();
+    let mut labels = Vec::with_capacity(pictures.len());
+    for (picture, text) in pictures.iter().zip(texts) {
+        labels.push(match text {
+            Some(bytes) => {
+                builder.reads(&picture.labels);
+                read_lines(&bytes?, &picture.labels, builder)?
+            }
+            None => Vec::new(),
+        });
+    }
+    Ok(labels)
+}
+
+fn read_lines(bytes: &[u8], path: &Path, builder: &mut DatasetBuilder) -> Result<Vec<Line>, Error> {
+    let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes));
+    let mut lines = Vec::new();
+    for (number, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+        match read_line(text) {
+            Ok((class, corners)) => lines.push(Line { number, class, corners }),
+            Err(reason) => drop(builder.dirt(DirtKind::Malformed, path, At::Line(number), reason)?),
+        }
+    }
+    Ok(lines)
+}
+
+fn read_line(text: &str) -> Result<(u32, [f64; 4]), String> {
+    let mut columns = text.split_whitespace();
+    let class = columns.next().unwrap_or_default();
+    let number: f64 = class.parse().map_err(|_| format!("class `{class}` is no number"))?;
+    if number.fract() != 0.0 || !(0.0..f64::from(u32::MAX)).contains(&number) {
+        return Err(format!("class `{class}` is no class number"));
+    }
+    let mut values = Vec::new();
+    for column in columns {
+        values.push(column.parse::<f64>().map_err(|_| format!("`{column}` is no number"))?);
+    }
+    let corners = match values[..] {
+        [x, y, width, height] => [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0],
+        _ if values.len() >= 6 && values.len() % 2 == 0 => {
+            let range = |start: usize| {
+                let ends = (f64::INFINITY, f64::NEG_INFINITY);
+                values.iter().skip(start).step_by(2).fold(ends, |(low, high), x| match x.is_nan() {
+                    true => (f64::NAN, f64::NAN),
+                    false => (low.min(*x), high.max(*x)),
+                })
+            };
+            let ((x1, x2), (y1, y2)) = (range(0), range(1));
+            [x1, y1, x2, y2]
+        }
+        _ => return Err(format!("{} columns, not class, x, y, width and height", values.len() + 1)),
+    };
+    Ok((number as u32, corners))
+}
+
+fn objects(
+    lines: Vec<Line>,
+    names: &BTreeMap<u32, String>,
+    file: &Path,
+    builder: &mut DatasetBuilder,
+) -> Result<Vec<DraftObject>, Error> {
+    let mut objects = Vec::with_capacity(lines.len());
+    for line in lines {
+        let at = At::Line(line.number);
+        let class = match names.get(&line.class) {
+            Some(name) => builder.class(name, file, at)?,
+            None => {
+                builder.dirt(DirtKind::UnknownClass, file, at, format!("class {}", line.class))?;
+                None
+            }
+        };
+        if let Some(class) = class {
+            let (corners, flags) = (line.corners, Object::default());
+            objects.push(DraftObject { corners, class, area: None, flags, at });
+        }
+    }
+    Ok(objects)
+}
+
+fn declare_classes(
+    builder: &mut DatasetBuilder,
+    path: &Path,
+    names: &BTreeMap<u32, String>,
+) -> Result<(), Error> {
+    let ids = names.iter().map(|(id, name)| (id.saturating_add(1), name.trim().to_owned()));
+    let map = ClassMap::from_ids(ids).map_err(|source| Error::Classes { path: path.to_owned(), source })?;
+    let sources = names.keys().map(|id| (id.saturating_add(1), RecordId::Number((*id).into()))).collect();
+    builder.declare_classes(map, sources);
+    Ok(())
+}
+
+/// Label files in the folders of labels whose picture is in no split.
+fn report_labels_without_picture(layout: &Layout, builder: &mut DatasetBuilder) -> Result<(), Error> {
+    let known: BTreeSet<&Path> = layout.pictures.iter().map(|picture| picture.labels.as_path()).collect();
+    let folders: BTreeSet<&Path> =
+        layout.pictures.iter().filter_map(|picture| picture.labels.parent()).filter(|f| f.is_dir()).collect();
+    for folder in folders {
+        builder.reads(folder);
+        for path in files::files_in(folder, &["txt"])? {
+            let is_labels = path.file_name().is_none_or(|name| name != "classes.txt");
+            if is_labels && !known.contains(path.as_path()) && !layout.lists.contains(&path) {
+                builder.dirt(DirtKind::LabelsWithoutPicture, &path, At::File, "its picture is in no split")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn names_by_line(text: &str) -> BTreeMap<u32, String> {
+    (0..).zip(text.trim_end().lines().map(|line| line.trim().to_owned())).collect()
+}
+
+/// As much of YAML as there is in a `data.yaml`.
+enum Yaml {
+    Scalar(String),
+    List(Vec<Yaml>),
+    Map(Vec<(String, Yaml)>),
+}
+
+impl Yaml {
+    fn scalar(&self) -> Option<&str> {
+        match self {
+            Self::Scalar(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+fn get<'a>(yaml: &'a Yaml, key: &str) -> Option<&'a Yaml> {
+    match yaml {
+        Yaml::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, value)| value),
+        _ => None,
+    }
+}
+
+fn names_of(yaml: &Yaml, path: &Path) -> Result<BTreeMap<u32, String>, Error> {
+    let text = |value: &Yaml| value.scalar().map(str::to_owned);
+    let bad = || refused(path, "`names` is neither a list of names nor a map of numbers to names");
+    match get(yaml, "names") {
+        None => Ok(BTreeMap::new()),
+        Some(Yaml::List(names)) => {
+            (0..).zip(names).map(|(id, name)| Ok((id, text(name).ok_or_else(bad)?))).collect()
+        }
+        Some(Yaml::Map(names)) => names
+            .iter()
+            .map(|(id, name)| Ok((id.parse().map_err(|_| bad())?, text(name).ok_or_else(bad)?)))
+            .collect(),
+        Some(Yaml::Scalar(_)) => Err(bad()),
+    }
+}
+
+/// Reads a YAML map. References to anchors are refused: they are how a small file becomes a large one.
+fn read_yaml(text: &str, path: &Path) -> Result<Yaml, Error> {
+    if text.len() > MAX_YAML_BYTES {
+        return Err(Error::LabelsTooLong { path: path.to_owned(), limit: MAX_YAML_BYTES as u64 });
+    }
+    /// A collection that is still open, and in a map the key that waits for its value.
+    enum Open {
+        List(Vec<Yaml>),
+        Map(Vec<(String, Yaml)>, Option<String>),
+    }
+    let mut open: Vec<Open> = Vec::new();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| Error::Labels {
+            path: path.to_owned(),
+            at: format!("line {}", error.marker().line()),
+            reason: error.info().to_owned(),
+        })?;
+        let bad = |reason: &str| Error::Labels {
+            path: path.to_owned(),
+            at: format!("line {}", span.start.line()),
+            reason: reason.to_owned(),
+        };
+        let complete = match event {
+            Event::Scalar(text, ..) => Yaml::Scalar(text.into_owned()),
+            Event::SequenceStart(..) | Event::MappingStart(..) => {
+                if open.len() == MAX_YAML_DEPTH {
+                    return Err(bad("nested too deep"));
+                }
+                open.push(match event {
+                    Event::SequenceStart(..) => Open::List(Vec::new()),
+                    _ => Open::Map(Vec::new(), None),
+                });
+                continue;
+            }
+            Event::SequenceEnd | Event::MappingEnd => match open.pop() {
+                Some(Open::List(values)) => Yaml::List(values),
+                Some(Open::Map(entries, _)) => Yaml::Map(entries),
+                None => return Err(bad("an end without a start")),
+            },
+            Event::Alias(_) => return Err(bad("references to anchors are not read")),
+            _ => continue,
+        };
+        match open.last_mut() {
+            Some(Open::List(values)) => values.push(complete),
+            Some(Open::Map(entries, key)) => match (key.take(), complete) {
+                (Some(key), value) => entries.push((key, value)),
+                (None, Yaml::Scalar(name)) => *key = Some(name),
+                (None, _) => return Err(bad("a key that is no text")),
+            },
+            // The first document is the data set's.
+            None => {
+                return match complete {
+                    Yaml::Map(_) => Ok(complete),
+                    _ => Err(bad("not a map")),
+                };
+            }
+        }
+    }
+    Err(refused(path, "no YAML map"))
+}

@@ -1,0 +1,77 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::Path;
+
+use super::{PictureFiles, create_folder, flat_names, size_of, to_file};
+use crate::Error;
+use crate::record::Dataset;
+
+/// Writes a YOLO data set: `data.yaml`, `images`, `labels`, and a list of pictures for each split.
+///
+/// Splits whose names begin with `train`, `val` and `test` become those of the `data.yaml`; records in none of them,
+/// if there is no training split, become it. Crowds and ignored objects are left out, as in the YOLO form of COCO;
+/// the other marks and mask areas have no place in it. Fractions have eight digits. Pictures get unique names in one
+/// folder.
+///
+/// # Errors
+/// [`Error::SizeUnknown`] for a picture with objects whose size is neither known nor readable, [`Error::Write`].
+pub fn yolo(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles) -> Result<(), Error> {
+    let folder = folder.as_ref();
+    let (images, labels) = (folder.join("images"), folder.join("labels"));
+    create_folder(&images)?;
+    create_folder(&labels)?;
+    let names = flat_names(dataset);
+    for (record, name) in dataset.records.iter().zip(&names) {
+        let kept: Vec<_> = record.objects.iter().filter(|o| !o.is_crowd && !o.is_ignored).collect();
+        pictures.put(&record.path, &images.join(name))?;
+        let mut text = String::new();
+        if !kept.is_empty() {
+            let size = size_of(record)?;
+            let (width, height) = (size.width as f64, size.height as f64);
+            for object in kept {
+                let [x1, y1, x2, y2] = <[f32; 4]>::from(object.bbox).map(f64::from);
+                let (x, y) = ((x1 + x2) / 2.0 / width, (y1 + y2) / 2.0 / height);
+                let (w, h) = ((x2 - x1) / width, (y2 - y1) / height);
+                let class = object.class_id.saturating_sub(1);
+                text.push_str(&format!("{class} {x:.8} {y:.8} {w:.8} {h:.8}\n"));
+            }
+        }
+        to_file(&labels.join(name).with_extension("txt"), |file| file.write_all(text.as_bytes()))?;
+    }
+    let splits = splits(dataset);
+    for (split, members) in &splits {
+        to_file(&folder.join(split).with_extension("txt"), |file| {
+            members.iter().try_for_each(|index| writeln!(file, "./images/{}", names[*index].display()))
+        })?;
+    }
+    to_file(&folder.join("data.yaml"), |file| {
+        writeln!(file, "path: .")?;
+        for split in splits.keys() {
+            writeln!(file, "{split}: {split}.txt")?;
+        }
+        writeln!(file, "names:")?;
+        for (id, name) in dataset.class_map.iter() {
+            // A JSON string is a YAML string.
+            writeln!(file, "  {}: {}", id.saturating_sub(1), serde_json::Value::from(name))?;
+        }
+        Ok(())
+    })
+}
+
+fn splits(dataset: &Dataset) -> BTreeMap<&'static str, Vec<usize>> {
+    let mut splits = BTreeMap::new();
+    for part in ["train", "val", "test"] {
+        let named = dataset.splits.get(part);
+        // `trainval` is no training split where there is a `train`; else it is.
+        let similar = dataset.splits.iter().find(|(name, _)| name.starts_with(part)).map(|(_, m)| m);
+        if let Some(members) = named.or(similar) {
+            splits.insert(part, members.clone());
+        }
+    }
+    if !splits.contains_key("train") {
+        let taken: BTreeSet<usize> = splits.values().flatten().copied().collect();
+        let rest = (0..dataset.records.len()).filter(|index| !taken.contains(index)).collect();
+        splits.insert("train", rest);
+    }
+    splits
+}

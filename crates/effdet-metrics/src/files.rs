@@ -1,0 +1,151 @@
+//! From paths to reports, one function per format.
+
+use std::path::{Path, PathBuf};
+
+use effdet_core::ClassMap;
+use serde::Serialize;
+
+use crate::{
+    CocoEvaluator, CocoParams, CocoReport, ConfusionMatrix, ConfusionOptions, CurveOptions, Detections,
+    Error, ErrorBreakdown, ErrorOptions, GroundTruth, Hierarchy, OpenImagesOptions, OpenImagesReport,
+    ScoreCurves, VerifiedLabels, VocOptions, VocReport, confusion_matrix, error_breakdown,
+    evaluate_openimages, evaluate_voc, score_curves,
+};
+
+/// A ground truth and the detections to be measured against it.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// What is there.
+    pub truth: GroundTruth,
+    /// What was found.
+    pub detections: Detections,
+}
+
+/// Reads a COCO instances file and a results file.
+///
+/// # Errors
+/// See [`GroundTruth::from_coco`] and [`Detections::from_coco`].
+pub fn load_coco(truth: &Path, detections: &Path) -> Result<Loaded, Error> {
+    Ok(Loaded { truth: GroundTruth::from_coco(truth)?, detections: Detections::from_coco(detections)? })
+}
+
+/// Evaluates a COCO results file against an instances file.
+///
+/// # Errors
+/// See [`load_coco`] and [`CocoEvaluator::new`].
+pub fn coco_from_files(truth: &Path, detections: &Path, params: CocoParams) -> Result<CocoReport, Error> {
+    let Loaded { truth, detections } = load_coco(truth, detections)?;
+    CocoEvaluator::new(&truth, params)?.evaluate(&detections)
+}
+
+/// Reads VOC annotations (a folder of XML, a VOC folder or a split file) and detections (a results JSON, or a
+/// folder with one text file per class). In a results JSON image ids are the names of the pictures without their
+/// ending, and category ids those of [`GroundTruth::from_voc`].
+///
+/// # Errors
+/// See [`GroundTruth::from_voc`], [`Detections::from_voc`] and [`Detections::from_coco`].
+pub fn load_voc(truth: &Path, detections: &Path, classes: Option<&ClassMap>) -> Result<Loaded, Error> {
+    let truth = GroundTruth::from_voc(truth, classes)?;
+    let detections = if detections.is_dir() {
+        Detections::from_voc(detections, &truth)?
+    } else {
+        Detections::from_coco(detections)?
+    };
+    Ok(Loaded { truth, detections })
+}
+
+/// Evaluates detections against VOC annotations.
+///
+/// # Errors
+/// See [`load_voc`] and [`evaluate_voc`].
+pub fn voc_from_files(
+    truth: &Path,
+    detections: &Path,
+    classes: Option<&ClassMap>,
+    options: VocOptions,
+) -> Result<VocReport, Error> {
+    let Loaded { truth, detections } = load_voc(truth, detections, classes)?;
+    evaluate_voc(&truth, &detections, options)
+}
+
+/// The files beside boxes and detections that an OpenImages evaluation may use.
+#[derive(Debug, Clone, Default)]
+pub struct OpenImagesFiles {
+    /// CSV of labels and their names.
+    pub classes: Option<PathBuf>,
+    /// JSON of the label hierarchy; boxes are then labelled with all ancestors too.
+    pub hierarchy: Option<PathBuf>,
+    /// CSV of verified image-level labels (Challenge).
+    pub image_labels: Option<PathBuf>,
+}
+
+/// Reads OpenImages boxes and detections, expands the boxes by the hierarchy, and reads the verified labels.
+///
+/// # Errors
+/// See [`GroundTruth::from_openimages`], [`Detections::from_openimages`], [`Hierarchy::from_path`] and
+/// [`VerifiedLabels::from_path`].
+pub fn load_openimages(
+    truth: &Path,
+    detections: &Path,
+    files: &OpenImagesFiles,
+) -> Result<(Loaded, Option<VerifiedLabels>), Error> {
+    let hierarchy = files.hierarchy.as_ref().map(Hierarchy::from_path).transpose()?;
+    let image_labels = files.image_labels.as_ref();
+    let verified =
+        image_labels.map(|path| VerifiedLabels::from_path(path, hierarchy.as_ref())).transpose()?;
+    let mut truth =
+        GroundTruth::from_openimages(truth, files.classes.as_deref(), hierarchy.as_ref(), verified.as_ref())?;
+    if let Some(hierarchy) = &hierarchy {
+        truth = hierarchy.expand(&truth)?;
+    }
+    Ok((Loaded { truth, detections: Detections::from_openimages(detections)? }, verified))
+}
+
+/// Evaluates a CSV file of detections against one of OpenImages boxes.
+///
+/// # Errors
+/// See [`load_openimages`] and [`evaluate_openimages`].
+pub fn openimages_from_files(
+    truth: &Path,
+    detections: &Path,
+    files: &OpenImagesFiles,
+    options: OpenImagesOptions,
+) -> Result<OpenImagesReport, Error> {
+    let (Loaded { truth, detections }, verified) = load_openimages(truth, detections, files)?;
+    evaluate_openimages(&truth, &detections, options, verified.as_ref())
+}
+
+/// What [`diagnose`] looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DiagnosisOptions {
+    /// Of the confusion matrix.
+    pub confusion: ConfusionOptions,
+    /// Of the curves.
+    pub curves: CurveOptions,
+    /// Of the error breakdown.
+    pub errors: ErrorOptions,
+}
+
+/// Where a detector errs, of any format.
+#[derive(Debug, Clone, Serialize)]
+pub struct Diagnosis {
+    /// Which classes are taken for which.
+    pub confusion: ConfusionMatrix,
+    /// Precision, recall and F1 by score threshold.
+    pub curves: ScoreCurves,
+    /// Errors by kind.
+    pub errors: ErrorBreakdown,
+}
+
+/// The confusion matrix, the curves and the error breakdown in one.
+///
+/// # Errors
+/// See [`confusion_matrix`], [`score_curves`] and [`error_breakdown`].
+pub fn diagnose(loaded: &Loaded, options: DiagnosisOptions) -> Result<Diagnosis, Error> {
+    let Loaded { truth, detections } = loaded;
+    Ok(Diagnosis {
+        confusion: confusion_matrix(truth, detections, options.confusion)?,
+        curves: score_curves(truth, detections, options.curves)?,
+        errors: error_breakdown(truth, detections, options.errors)?,
+    })
+}

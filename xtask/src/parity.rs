@@ -1,0 +1,128 @@
+//! `cargo xtask parity`: docs/parity.md.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
+use effdet_testing::suite::{self, Outcome};
+use effdet_testing::{fixtures, shared};
+
+pub fn run(folder: Option<PathBuf>) -> Result<()> {
+    let device = Device::flex();
+    let mut page = String::from(INTRODUCTION);
+    let mut equal = true;
+
+    let detectors = suite::fixture_detectors(&device);
+    let backbones = suite::fixture_backbones(&device);
+    equal &= detectors.iter().chain(&backbones).all(Outcome::is_equal);
+    page.push_str(FIXTURES);
+    summary(&mut page, "detectors", &detectors)?;
+    summary(&mut page, "backbones", &backbones)?;
+
+    if let Some(folder) = folder.or_else(|| shared::shared_or_skip("parity")) {
+        let detectors = suite::shared_detectors(&folder, &device)?;
+        let backbones = suite::shared_backbones(&folder, &device)?;
+        equal &= detectors.iter().chain(&backbones).all(Outcome::is_equal);
+        page.push_str(SHARED);
+        summary(&mut page, "detectors", &detectors)?;
+        summary(&mut page, "backbones", &backbones)?;
+        page.push_str("\n### Detectors\n\n");
+        detector_table(&mut page, &detectors)?;
+        page.push_str("\n### Backbones\n\n");
+        backbone_table(&mut page, &backbones)?;
+    }
+
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/parity.md"));
+    std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
+    ensure!(equal, "some networks differ from the reference: see docs/parity.md");
+    Ok(())
+}
+
+const INTRODUCTION: &str = "\
+# Parity with the reference
+
+Written by `cargo xtask parity`. Every network is built with synthetic weights (functions of a seed, a name and a shape),
+which the reference, `effdet` 0.4.1 on `timm` 1.0.31, is given too. Compared are, at sampled places of every feature map,
+class logit and box code map, the difference in standard deviations of the map; the relative difference of the sum of
+absolute values of every map; and, for detectors, the detections: class equal, score within 1e-3, and IoU at least 0.99
+or every edge within half a pixel. A network is equal if the differences are at most 1e-3 and 1e-4, plus what the
+reference's own number is away from double precision, and at least 98 of 100 detections are matched. Names and shapes of
+all tensors are equal in every case.
+";
+
+const FIXTURES: &str = "
+## Fixtures of this repository
+
+Weights of seed 29, pictures of noise; the reference's numbers are in double precision (`tools/golden/make_parity.py`).
+Backbones above 35 million parameters are left to the next section. Run by `cargo test --workspace`.
+
+";
+
+const SHARED: &str = "
+## Shared reference data
+
+Weights of seed 11, photographs; the reference's numbers are in single precision. How far they are from double precision
+themselves is measured by `tools/golden/measure_golden_noise.py` and shown where it is more than a tenth of the bound.
+
+";
+
+fn summary(page: &mut String, what: &str, outcomes: &[Outcome]) -> Result<()> {
+    let equal = outcomes.iter().filter(|outcome| outcome.is_equal()).count();
+    let deviations = || outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
+    let most = |of: fn(&effdet_testing::parity::Deviation) -> f64| deviations().map(of).fold(0.0, f64::max);
+    let within = deviations().filter(|d| d.sampled <= 1e-3 && d.sum <= 1e-4).count();
+    write!(
+        page,
+        "- {what}: {equal} of {} equal ({within} within 1e-3 and 1e-4 outright); largest difference {:.1e} deviations, of a sum {:.1e}",
+        outcomes.len(),
+        most(|deviation| deviation.sampled),
+        most(|deviation| deviation.sum),
+    )?;
+    let (matched, all) = deviations()
+        .filter_map(|deviation| deviation.detections)
+        .fold((0, 0), |(a, b), (m, n)| (a + m, b + n));
+    if all > 0 {
+        write!(page, "; {matched} of {all} detections matched")?;
+    }
+    page.push('\n');
+    Ok(())
+}
+
+fn detector_table(page: &mut String, outcomes: &[Outcome]) -> Result<()> {
+    let errors = fixtures::golden_errors();
+    page.push_str("| detector | largest difference | of a sum | reference's own | detections |\n|---|---|---|---|---|\n");
+    for Outcome { name, result } in outcomes {
+        match result {
+            Ok(deviation) => {
+                let own = errors.get(name).copied().unwrap_or_default();
+                let own = if own.sampled > 1e-4 || own.sum > 1e-5 {
+                    format!("{:.1e}, {:.1e}", own.sampled, own.sum)
+                } else {
+                    String::new()
+                };
+                let (matched, all) = deviation.detections.unwrap_or_default();
+                writeln!(
+                    page,
+                    "| {name} | {:.1e} | {:.1e} | {own} | {matched} / {all} |",
+                    deviation.sampled, deviation.sum
+                )?;
+            }
+            Err(error) => writeln!(page, "| {name} | {error:#} | | | |")?,
+        }
+    }
+    Ok(())
+}
+
+fn backbone_table(page: &mut String, outcomes: &[Outcome]) -> Result<()> {
+    page.push_str("| backbone | largest difference | of a sum |\n|---|---|---|\n");
+    for Outcome { name, result } in outcomes {
+        match result {
+            Ok(deviation) => {
+                writeln!(page, "| {name} | {:.1e} | {:.1e} |", deviation.sampled, deviation.sum)?
+            }
+            Err(error) => writeln!(page, "| {name} | {error:#} | |")?,
+        }
+    }
+    Ok(())
+}
