@@ -10,6 +10,9 @@ use crate::Error;
 /// More anchors than any published model by two orders of magnitude; a larger count is a mistyped image size.
 const MAX_ANCHORS: usize = 1 << 26;
 
+/// Beyond it a cell would be larger than any picture.
+const MAX_LEVEL: usize = 30;
+
 /// Size of the anchors relative to the stride of their level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -83,7 +86,7 @@ impl AnchorConfig {
 
     fn validate(&self) -> Result<(), Error> {
         let refuse = |reason: String| Err(Error::AnchorConfig { reason });
-        if self.min_level > self.max_level || self.max_level > 30 {
+        if self.min_level > self.max_level || self.max_level > MAX_LEVEL {
             return refuse(format!("levels {} to {} are no range up to 30", self.min_level, self.max_level));
         }
         if self.num_scales == 0 || self.aspect_ratios.is_empty() {
@@ -139,16 +142,32 @@ impl Anchors {
     /// where effdet's
     /// `np.arange` of the centres would count another one for rounding.
     pub fn generate(config: &AnchorConfig, image_size: ImageSize) -> Result<Self, Error> {
+        let sizes = (config.min_level..=config.max_level.min(MAX_LEVEL)).map(|level| image_size.feature_size(level));
+        Self::for_features(config, image_size, &sizes.collect::<Vec<_>>())
+    }
+
+    /// Places the anchors for network inputs of `image_size` on feature maps of the given sizes, one per level. They
+    /// are what [`generate`](Self::generate) computes, unless a backbone rounds down where others round up.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate); also if there is not one size per level, or an empty one.
+    pub fn for_features(
+        config: &AnchorConfig,
+        image_size: ImageSize,
+        feature_sizes: &[ImageSize],
+    ) -> Result<Self, Error> {
         config.validate()?;
+        if feature_sizes.len() != config.num_levels() {
+            return Err(Error::LevelCount { expected: config.num_levels(), actual: feature_sizes.len() });
+        }
         let refuse = |reason: &str| Error::ImageSize { size: image_size, reason: reason.into() };
-        if image_size.is_empty() {
+        if image_size.is_empty() || feature_sizes.iter().any(|size| size.is_empty()) {
             return Err(refuse("a side is 0"));
         }
         let anchors_per_cell = config.anchors_per_cell();
         let mut levels = Vec::with_capacity(config.num_levels());
         let mut count = 0usize;
-        for level in config.min_level..=config.max_level {
-            let feature_size = image_size.feature_size(level);
+        for (level, &feature_size) in (config.min_level..).zip(feature_sizes) {
             levels.push(AnchorLevel { level, feature_size, offset: count });
             count = count.saturating_add(feature_size.area().saturating_mul(anchors_per_cell));
             if count > MAX_ANCHORS {

@@ -35,6 +35,12 @@ impl From<i64> for Id {
     }
 }
 
+impl From<i32> for Id {
+    fn from(n: i32) -> Self {
+        Self::Int(n.into())
+    }
+}
+
 impl From<u32> for Id {
     fn from(n: u32) -> Self {
         Self::Int(n.into())
@@ -163,7 +169,7 @@ mod tests {
         for n in [5, 3, 5] {
             left.intern(n.into());
         }
-        for n in [3i64, 8] {
+        for n in [3, 8] {
             right.intern(n.into());
         }
         assert_eq!(left.merge(right), [1, 2]);

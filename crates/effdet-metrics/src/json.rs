@@ -395,7 +395,7 @@ mod tests {
     #[test]
     fn keys_that_are_not_asked_for_are_skipped() {
         let text = r#"{"info": {"a": [1, "]}"]}, "n\u0075mbers": [4, 5], "rest": null}"#;
-        let mut found = Vec::new();
+        let mut found: Vec<i64> = Vec::new();
         JsonReader::new(Trickle(text.as_bytes()), Path::new("x"))
             .object(|reader, key| {
                 let wanted = key == "numbers";

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use effdet_backbones::Backbone;
 use effdet_bifpn::FeatureNetwork;
+use effdet_core::ImageSize;
 use effdet_heads::Head;
 
 /// Backbone, feature network, class head and box head.
@@ -29,6 +30,14 @@ pub struct HeadOutputs {
     pub class_logits: Vec<Tensor<4>>,
     /// Box codes `ty, tx, th, tw`, `[batch, anchors · 4, height, width]`.
     pub box_deltas: Vec<Tensor<4>>,
+}
+
+impl HeadOutputs {
+    /// Height and width of every level.
+    pub fn level_sizes(&self) -> Vec<ImageSize> {
+        let size = |map: &Tensor<4>| ImageSize { height: map.dims()[2], width: map.dims()[3] };
+        self.class_logits.iter().map(size).collect()
+    }
 }
 
 impl EfficientDet {

@@ -65,8 +65,9 @@ impl Predictor {
     ) -> Result<Vec<Vec<Detection>>, Error> {
         let [batch, _, height, width] = pictures.dims();
         assert_eq!(frames.len(), batch, "one frame per picture");
-        let anchors = self.anchors(ImageSize { height, width })?;
-        let outputs = HostOutputs::read(self.model.forward(pictures))?;
+        let outputs = self.model.forward(pictures);
+        let anchors = self.anchors(ImageSize { height, width }, &outputs.level_sizes())?;
+        let outputs = HostOutputs::read(outputs)?;
         let detections = frames.iter().enumerate().map(|(picture, frame)| {
             let levels = outputs.picture(picture, batch);
             decode(&levels, &anchors, self.config.num_classes, &self.config.decode, frame.as_ref())
@@ -74,16 +75,14 @@ impl Predictor {
         Ok(detections.collect::<Result<_, _>>()?)
     }
 
-    /// The anchors of an input size, made once.
-    ///
-    /// # Errors
-    /// [`Error::Heads`] for a size that has none.
-    pub fn anchors(&self, size: ImageSize) -> Result<Arc<Anchors>, Error> {
+    /// The anchors of an input size and the feature maps it gives, made once.
+    fn anchors(&self, size: ImageSize, levels: &[ImageSize]) -> Result<Arc<Anchors>, Error> {
         let mut cache = self.anchors.lock().unwrap_or_else(PoisonError::into_inner);
+        // The network is one, so its feature maps follow from the input size.
         if let Some(anchors) = cache.iter().find(|anchors| anchors.image_size() == size) {
             return Ok(Arc::clone(anchors));
         }
-        let anchors = Arc::new(Anchors::generate(&self.config.anchor_config(), size)?);
+        let anchors = Arc::new(Anchors::for_features(&self.config.anchor_config(), size, levels)?);
         if cache.len() == CACHED_SIZES {
             cache.remove(0);
         }

@@ -27,6 +27,7 @@ pub(super) struct Batch<'a> {
 
 pub(super) struct Stream<R> {
     reader: R,
+    block: usize,
     buffer: Vec<u8>,
     /// Where the unread part of `buffer` starts.
     position: usize,
@@ -37,7 +38,12 @@ pub(super) struct Stream<R> {
 
 impl<R: Read> Stream<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, buffer: Vec::new(), position: 0, offset: 0, ended: false }
+        Self::with_block(reader, BLOCK)
+    }
+
+    /// A stream that reads `block` bytes at once.
+    fn with_block(reader: R, block: usize) -> Self {
+        Self { reader, block, buffer: Vec::new(), position: 0, offset: 0, ended: false }
     }
 
     /// Enters the top-level object.
@@ -219,7 +225,7 @@ impl<R: Read> Stream<R> {
         self.offset += self.position as u64;
         self.position = 0;
         let before = self.buffer.len();
-        let block = BLOCK.saturating_sub(before).max(BLOCK / 4) as u64;
+        let block = self.block.saturating_sub(before).max(self.block.div_ceil(4)) as u64;
         (&mut self.reader).take(block).read_to_end(&mut self.buffer).map_err(StreamError::Read)?;
         self.ended = self.buffer.len() == before;
         Ok(!self.ended)
@@ -279,6 +285,76 @@ fn nested_length(bytes: &[u8]) -> Option<usize> {
         i += 1;
         if depth == 0 {
             return Some(i);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\u{feff} { \"info\" : {\"a\": [1, \"}]\"]},\n\"empty\":[ ],\"images\" : [ {\"x\": \"\\\"{\"} ,\
+        \n{\"y\":{\"z\":[1.5,2]}},{}] , \"n\": -1.5e3, \"images\":[{\"again\":null}], \"s\":\"\\\\\" } \n";
+
+    /// The elements of the arrays under `images`.
+    fn images(text: &[u8], block: usize) -> Result<Vec<String>, StreamError> {
+        let mut stream = Stream::with_block(text, block);
+        let mut found = Vec::new();
+        stream.open()?;
+        let mut first = true;
+        while let Some(key) = stream.key(first)? {
+            first = false;
+            if key != "images" {
+                stream.skip()?;
+                continue;
+            }
+            assert!(stream.enter_array()?);
+            let mut count = 0;
+            while let Some(batch) = stream.batch(count == 0)? {
+                assert!(!batch.elements.is_empty());
+                count += batch.elements.len();
+                let text = |range: &Range<usize>| String::from_utf8_lossy(&batch.bytes[range.clone()]).into_owned();
+                found.extend(batch.elements.iter().map(text));
+            }
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn elements_are_the_same_for_any_size_of_block() {
+        let expected = [r#"{"x": "\"{"}"#, r#"{"y":{"z":[1.5,2]}}"#, "{}", r#"{"again":null}"#];
+        for block in 1..TEXT.len() + 2 {
+            assert_eq!(images(TEXT.as_bytes(), block).unwrap(), expected, "block of {block}");
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let end = TEXT.trim_end().len();
+        for length in 0..end {
+            for block in [3, 17, 1000] {
+                assert!(images(&TEXT.as_bytes()[..length], block).is_err(), "{length} of {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_of_arrays_is_refused_with_its_place() {
+        for (text, offset, reason) in [
+            ("[]", 0, "not a JSON object"),
+            ("{\"images\":[1]}", 11, "an element that is no object"),
+            ("{\"images\":[{},]}", 14, "an element that is no object"),
+            ("{\"images\":[{}{}]}", 13, "no comma between two elements"),
+            ("{\"a\":1 \"b\":2}", 8, "no comma between two entries"),
+            ("{\"a\" 1}", 5, "no colon after a key"),
+            ("{\"a\":}", 5, "no value where one should be"),
+            ("{a:1}", 1, "no key where one should be"),
+            ("{} {}", 3, "something after the end of the JSON object"),
+        ] {
+            match images(text.as_bytes(), 100) {
+                Err(StreamError::Json { offset: o, reason: r }) => assert_eq!((o, r), (offset, reason), "{text}"),
+                other => panic!("{text}: {other:?}"),
+            }
         }
     }
 }
