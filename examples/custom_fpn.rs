@@ -9,7 +9,11 @@ use effdet::bifpn::{FpnGraph, FpnNode, FusionMethod};
 use effdet::model::EfficientDetConfig;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let node = |level, inputs: &[usize]| FpnNode { level, inputs: inputs.to_vec(), method: FusionMethod::FastAttention };
+    let node = |level, inputs: &[usize]| FpnNode {
+        level,
+        inputs: inputs.to_vec(),
+        method: FusionMethod::FastAttention,
+    };
     // Inputs 0 to 3 are the maps of levels 3 to 6; nodes are counted on from there.
     let nodes = vec![
         node(6, &[3]),

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use effdet::data::Format;
 use effdet::prelude::ImageSize;
 
 /// EfficientDet object detection.
@@ -24,6 +25,15 @@ pub enum Command {
     Models(ModelsArgs),
     /// Show a network's parts, parameters and multiply-adds.
     Info(InfoArgs),
+    /// Evaluate detections in files against labels in files; no network is needed.
+    ///
+    /// coco: an instances JSON and a results JSON. voc: a folder of XML (or a VOC folder, or a split file) and a results
+    /// JSON or a folder with one text file per class. openimages: the two CSV files.
+    Evaluate(EvaluateArgs),
+    /// Run a detector over a labelled data set and evaluate what it finds.
+    ///
+    /// Exit status: 0 all well, 1 some pictures failed, 2 wrong usage or unusable weights or labels.
+    Val(ValArgs),
 }
 
 #[derive(Debug, Args)]
@@ -32,6 +42,25 @@ pub struct PredictArgs {
     #[arg(required = true, value_name = "SOURCE")]
     pub sources: Vec<PathBuf>,
 
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+
+    /// Least score of a detection.
+    #[arg(long, default_value = "0.3", value_parser = fraction)]
+    pub score: f32,
+
+    /// Write detections as JSON; `-` is standard output, then without the table.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Write annotated pictures into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Which detector, and how it runs.
+#[derive(Debug, Args)]
+pub struct DetectorArgs {
     /// Name of the detector, see `effdet models` [default: what the weights say, else tf_efficientdet_lite0].
     #[arg(long, value_name = "NAME", conflicts_with = "backbone")]
     pub model: Option<String>,
@@ -68,10 +97,6 @@ pub struct PredictArgs {
     #[arg(long, value_name = "R,G,B", value_parser = deviation)]
     pub std: Option<Channels>,
 
-    /// Least score of a detection.
-    #[arg(long, default_value = "0.3", value_parser = fraction)]
-    pub score: f32,
-
     /// Overlap (IoU) above which the weaker of two boxes of a class is dropped; of no effect with --soft-nms.
     #[arg(long, default_value = "0.5", value_parser = fraction)]
     pub iou: f32,
@@ -95,14 +120,124 @@ pub struct PredictArgs {
     /// Number of processor threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+}
 
-    /// Write detections as JSON; `-` is standard output, then without the table.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// The labels.
+    pub ground_truth: PathBuf,
+
+    /// The detections.
+    pub detections: PathBuf,
+
+    /// Format of both.
+    #[arg(long, value_enum, default_value_t = Metric::Coco)]
+    pub format: Metric,
+
+    /// IoU from which a detection counts as found [default: 0.5 to 0.95 by 0.05 for coco, else 0.5].
+    #[arg(long, value_name = "IOU", value_parser = fraction)]
+    pub iou: Option<f32>,
+
+    /// Write the numbers as JSON; `-` is standard output, then without the table.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Write annotated pictures into this folder.
+    /// Write precision-recall and F1 curves and the confusion matrix into this folder.
     #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    pub plots: Option<PathBuf>,
+
+    /// Class names in the order of the ids (voc) [default: those of the labels, by name].
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// voc: the 11-point average precision of VOC 2007.
+    #[arg(long)]
+    pub eleven_point: bool,
+
+    /// voc: count difficult objects as ordinary ones.
+    #[arg(long)]
+    pub use_difficult: bool,
+
+    /// openimages: JSON of the label hierarchy, by which boxes also get the labels of all ancestors.
+    #[arg(long, value_name = "FILE")]
+    pub hierarchy: Option<PathBuf>,
+
+    /// openimages: CSV of labels and their names.
+    #[arg(long, value_name = "FILE")]
+    pub class_names: Option<PathBuf>,
+
+    /// openimages: CSV of verified image-level labels (Challenge).
+    #[arg(long, value_name = "FILE")]
+    pub image_labels: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ValArgs {
+    /// Folder of the data set.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+
+    /// Format of its labels: coco, voc, pets, via, open-images, yolo, csv.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Format,
+
+    /// The official split to use [default: everything].
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+
+    /// The label file, where it is not in the format's usual place.
+    #[arg(long, value_name = "FILE")]
+    pub annotations: Option<PathBuf>,
+
+    /// What pixel coordinates mean [default: as the reference reads them, all minus 1 for voc and pets].
+    #[arg(long, value_enum)]
+    pub pixels: Option<PixelConvention>,
+
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+
+    /// Least score of a detection.
+    #[arg(long, default_value = "0.001", value_parser = fraction)]
+    pub score: f32,
+
+    /// How detections are measured.
+    #[arg(long, value_enum, default_value_t = Metric::Coco)]
+    pub metric: Metric,
+
+    /// Write the numbers as JSON; `-` is standard output, then without the table.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Write the detections as a results JSON that COCO's server takes.
+    #[arg(long, value_name = "FILE")]
+    pub detections: Option<PathBuf>,
+
+    /// Write precision-recall and F1 curves and the confusion matrix into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+}
+
+/// A way to measure detections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Metric {
+    /// The 12 numbers of COCO.
+    Coco,
+    /// Average precision of Pascal VOC.
+    Voc,
+    /// Average precision of Open Images.
+    #[value(alias = "open-images")]
+    Openimages,
+}
+
+/// What pixel coordinates mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PixelConvention {
+    /// Positions on the picture plane.
+    Continuous,
+    /// Pixels counted from 1, both corners inside the box.
+    OneBased,
+    /// Pixels counted from 1, all made 1 less, as the reference reads them.
+    Reference,
 }
 
 #[derive(Debug, Args)]

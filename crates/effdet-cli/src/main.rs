@@ -4,8 +4,10 @@
 
 mod args;
 mod commands;
+mod detector;
 mod output;
 mod progress;
+mod report;
 mod sources;
 
 use std::io;
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
         Command::Predict(args) => commands::predict::run(&args),
         Command::Models(args) => commands::models::run(&args),
         Command::Info(args) => commands::info::run(&args),
+        Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Val(args) => commands::val::run(&args),
     };
     result.unwrap_or_else(|error| {
         // `effdet models | head` is no failure.
@@ -29,7 +33,7 @@ fn main() -> ExitCode {
         if pipe == Some(io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", output::describe(&error));
         ExitCode::from(UNUSABLE)
     })
 }

@@ -78,6 +78,15 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// An error and its causes, without those that it has told already.
+pub fn describe(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        text if text.contains(&cause) => told,
+        text => format!("{text}: {cause}"),
+    })
+}
+
 /// Where `--json` goes.
 #[derive(Debug)]
 pub enum JsonTarget {
@@ -111,7 +120,7 @@ impl JsonTarget {
     }
 
     /// Writes the report.
-    pub fn write(&self, report: &Report) -> Result<()> {
+    pub fn write(&self, report: &impl Serialize) -> Result<()> {
         match self {
             Self::Stdout => Ok(write_json(io::stdout().lock(), report)?),
             Self::Stream(path) => {
@@ -133,7 +142,7 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-fn replace(path: &Path, report: &Report) -> io::Result<()> {
+fn replace(path: &Path, report: &impl Serialize) -> io::Result<()> {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));
@@ -148,7 +157,7 @@ fn replace(path: &Path, report: &Report) -> io::Result<()> {
     written
 }
 
-fn write_json(to: impl Write, report: &Report) -> io::Result<()> {
+fn write_json(to: impl Write, report: &impl Serialize) -> io::Result<()> {
     let mut to = BufWriter::new(to);
     serde_json::to_writer_pretty(&mut to, report)?;
     writeln!(to)?;
@@ -216,6 +225,12 @@ mod tests {
             names,
             ["cat.png", "cat-2.PNG", "cat-2-2.png", "cat-3.png", "cat.jpg", "cat-2.jpg", "noext.png"]
         );
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("bad CRC").context("cannot decode: bad CRC").context("a.png");
+        assert_eq!(describe(&error), "a.png: cannot decode: bad CRC");
     }
 
     #[test]

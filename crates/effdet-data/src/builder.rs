@@ -260,7 +260,9 @@ impl<'o> DatasetBuilder<'o> {
     /// # Errors
     /// [`Error::NoPictures`] if there were pictures and none of them is there, [`Error::UnknownSplit`].
     pub fn finish(mut self, source: &Source) -> Result<Parsed, Error> {
-        if let (true, Some(first)) = (self.records.is_empty() && self.absent == self.drafts, self.first_absent) {
+        if let (true, Some(first)) =
+            (self.records.is_empty() && self.absent == self.drafts, self.first_absent)
+        {
             return Err(Error::NoPictures { folder: self.root, listed: self.drafts, first });
         }
         let class_map = match self.classes {

@@ -87,12 +87,14 @@ fn load(cache: &Path, key: &str) -> Option<Parsed> {
         return None;
     }
     let stored: Stored = postcard::from_bytes(body).ok()?;
-    let is_fresh = stored.key == key && stored.stamps.iter().all(|old| stamp(&old.path, cache).as_ref() == Some(old));
+    let is_fresh =
+        stored.key == key && stored.stamps.iter().all(|old| stamp(&old.path, cache).as_ref() == Some(old));
     is_fresh.then_some(stored.parsed)
 }
 
 fn store(cache: &Path, key: &str, parsed: &Parsed) -> Option<()> {
-    let stamps: Vec<Stamp> = parsed.dataset.provenance.files.iter().map(|path| stamp(path, cache)).collect::<Option<_>>()?;
+    let stamps: Vec<Stamp> =
+        parsed.dataset.provenance.files.iter().map(|path| stamp(path, cache)).collect::<Option<_>>()?;
     let body = postcard::to_stdvec(&Contents { key, stamps: &stamps, parsed }).ok()?;
     // Whole or not at all: another process may be reading.
     let mut name = cache.file_name()?.to_owned();

@@ -106,8 +106,11 @@ impl Dataset {
             }
         }
         let kept = |members: &Vec<usize>| {
-            let mut kept: Vec<usize> =
-                members.iter().filter_map(|&i| new_index.get(i).copied()).filter(|i| *i != usize::MAX).collect();
+            let mut kept: Vec<usize> = members
+                .iter()
+                .filter_map(|&i| new_index.get(i).copied())
+                .filter(|i| *i != usize::MAX)
+                .collect();
             kept.sort_unstable();
             kept
         };

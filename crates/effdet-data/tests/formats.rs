@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use effdet_core::ImageSize;
 use effdet_data::{
-    Action, ClassIds, Dataset, DirtKind, Error, Format, LabelFormat, ParseOptions, Parsed, PictureCheck, Pixels, Policies,
-    Policy, Record, RecordId, Source,
+    Action, ClassIds, Dataset, DirtKind, Error, Format, LabelFormat, ParseOptions, Parsed, PictureCheck,
+    Pixels, Policies, Policy, Record, RecordId, Source,
 };
 use rstest::rstest;
 
@@ -91,16 +91,17 @@ fn coco_reports_each_kind_of_dirt_by_its_id_and_keeps_the_rest() {
 
 #[test]
 fn coco_fixes_negative_sizes_when_asked_to() {
-    let options = ParseOptions {
-        policies: lenient().policies.with(DirtKind::NegativeSize, Policy::Fix),
-        ..lenient()
-    };
+    let options =
+        ParseOptions { policies: lenient().policies.with(DirtKind::NegativeSize, Policy::Fix), ..lenient() };
     let parsed = Format::Coco.parse(&Source::new(fixture("coco")), &options).unwrap();
     assert!(boxes(record(&parsed.dataset, 1)).contains(&(7, [10.0, 12.0, 20.0, 20.0])));
 }
 
 #[rstest]
-#[case(DirtKind::OutsidePicture, "instances_train.json, id 11: outside picture: corners 35,25 45,37 in a picture of 30x40")]
+#[case(
+    DirtKind::OutsidePicture,
+    "instances_train.json, id 11: outside picture: corners 35,25 45,37 in a picture of 30x40"
+)]
 #[case(DirtKind::ZeroArea, "instances_train.json, id 13: zero area: corners 5,5 5,17")]
 #[case(DirtKind::NonFinite, "instances_train.json, id 15: non finite: corners NaN,5 NaN,17")]
 #[case(DirtKind::StringId, "instances_train.json, id 18: string id: \"2\" for 2")]
@@ -170,8 +171,7 @@ fn voc_counts_pixels_from_one_and_ignores_parts_and_flag_lists() {
     );
     assert_eq!(classes(dataset), [(1, "cat"), (2, "salt & pepper")]);
     let first = record(dataset, "001");
-    let expected =
-        [(1, [2.0, 3.0, 12.0, 15.0]), (2, [0.0, 0.0, 40.0, 30.0]), (1, [19.5, 9.25, 30.75, 20.0])];
+    let expected = [(1, [2.0, 3.0, 12.0, 15.0]), (2, [0.0, 0.0, 40.0, 30.0]), (1, [19.5, 9.25, 30.75, 20.0])];
     assert_eq!(boxes(first), expected);
     assert!(first.objects[0].is_difficult && first.objects[0].is_truncated && first.objects[1].is_occluded);
     let second = record(dataset, "002");

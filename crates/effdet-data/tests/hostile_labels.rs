@@ -117,7 +117,10 @@ fn damaged_files_never_panic_hang_or_take_much_memory() {
     let mut state = 0x9E37_79B9_7F4A_7C15;
     let mut cases = 0;
     for (path, bytes) in files.iter().zip(&inputs) {
-        let is_text = matches!(path.extension().and_then(|e| e.to_str()), Some("json" | "xml" | "csv" | "txt" | "yaml"));
+        let is_text = matches!(
+            path.extension().and_then(|e| e.to_str()),
+            Some("json" | "xml" | "csv" | "txt" | "yaml")
+        );
         for (name, parser) in PARSERS {
             // Each file goes through each parser, its own and the wrong ones, the latter less often.
             let fits = path.to_string_lossy().contains(&format!("/{name}")) || (name == "header") != is_text;
@@ -166,7 +169,10 @@ fn copy_folder(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_folder(&path, &target) } else { drop(fs::copy(&path, &target).unwrap()) }
+        match path.is_dir() {
+            true => copy_folder(&path, &target),
+            false => fs::copy(&path, &target).map(|_| ()).unwrap(),
+        }
     }
 }
 
@@ -216,7 +222,12 @@ fn numbers_that_promise_much_cost_nothing() {
     let deep = "[".repeat(100_000);
     assert!(yolo::names_of_yaml(deep.as_bytes(), "deep.yaml").is_err());
     assert!(via::parse_bytes(deep.as_bytes(), "deep.json", &ParseOptions::default()).is_err());
-    assert!(coco::parse_bytes(format!("{{\"a\":{deep}").as_bytes(), "deep.json", &ParseOptions::default()).is_err());
-    assert!(voc::parse_bytes("<a>".repeat(100_000).as_bytes(), "deep.xml", &ParseOptions::default()).is_err());
+    assert!(
+        coco::parse_bytes(format!("{{\"a\":{deep}").as_bytes(), "deep.json", &ParseOptions::default())
+            .is_err()
+    );
+    assert!(
+        voc::parse_bytes("<a>".repeat(100_000).as_bytes(), "deep.xml", &ParseOptions::default()).is_err()
+    );
     assert!(PEAK.load(Ordering::Relaxed) < MOST_BYTES);
 }

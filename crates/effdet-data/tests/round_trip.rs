@@ -6,8 +6,8 @@ use std::path::Path;
 use effdet_core::{ClassMap, ImageSize, XyxyBox};
 use effdet_data::write::{self, PictureFiles};
 use effdet_data::{
-    Dataset, DirtKind, Format, LabelFormat, Object, ParseOptions, Parsed, PictureCheck, Policies, Policy, Record, RecordId,
-    Source,
+    Dataset, DirtKind, Format, LabelFormat, Object, ParseOptions, Parsed, PictureCheck, Policies, Policy,
+    Record, RecordId, Source,
 };
 use proptest::prelude::*;
 
@@ -23,15 +23,29 @@ fn options() -> ParseOptions {
 fn object(size: ImageSize) -> impl Strategy<Value = Object> {
     let (width, height) = (size.width as f32, size.height as f32);
     // Sides of at least two pixels: shorter ones are slips in Pascal VOC and vanish in YOLO's digits.
-    let box_in = (0.0..width - 2.0, 0.0..height - 2.0, 0.0f32..1.0, 0.0f32..1.0).prop_map(move |(x, y, w, h)| {
-        XyxyBox::new(x, y, (x + 2.0 + w * (width - x - 2.0)).min(width), (y + 2.0 + h * (height - y - 2.0)).min(height))
-    });
+    let box_in =
+        (0.0..width - 2.0, 0.0..height - 2.0, 0.0f32..1.0, 0.0f32..1.0).prop_map(move |(x, y, w, h)| {
+            XyxyBox::new(
+                x,
+                y,
+                (x + 2.0 + w * (width - x - 2.0)).min(width),
+                (y + 2.0 + h * (height - y - 2.0)).min(height),
+            )
+        });
     let whole = any::<bool>();
     let flags = any::<[bool; 8]>();
     (box_in, whole, 0usize..3, proptest::option::of(0.0f32..1e6), flags).prop_map(
         |(bbox, whole, class, area, flags)| {
-            let [is_crowd, is_difficult, is_truncated, is_occluded, is_group_of, is_depiction, is_inside, is_ignored] =
-                flags;
+            let [
+                is_crowd,
+                is_difficult,
+                is_truncated,
+                is_occluded,
+                is_group_of,
+                is_depiction,
+                is_inside,
+                is_ignored,
+            ] = flags;
             let rounded = <[f32; 4]>::from(bbox).map(f32::round);
             let rounded = XyxyBox::from(rounded);
             Object {
@@ -86,7 +100,8 @@ fn assert_same(found: &Parsed, expected: &Dataset, tolerance: f32, of_object: im
             }
             let label = |dataset: &Dataset, object: &Object| dataset.class_map.label(object.class_id);
             assert_eq!(label(&found.dataset, found_object), label(expected, object));
-            let expected = Object { bbox: found_object.bbox, class_id: found_object.class_id, ..of_object(object) };
+            let expected =
+                Object { bbox: found_object.bbox, class_id: found_object.class_id, ..of_object(object) };
             assert_eq!(found_object, &expected);
         }
     }
@@ -195,7 +210,10 @@ proptest! {
 fn pictures_of_one_name_in_two_folders_stay_apart() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats/yolo");
     let dataset = Format::Yolo
-        .parse(&Source::new(&root), &ParseOptions { policies: Policies::all(Policy::Skip), ..ParseOptions::default() })
+        .parse(
+            &Source::new(&root),
+            &ParseOptions { policies: Policies::all(Policy::Skip), ..ParseOptions::default() },
+        )
         .unwrap()
         .dataset;
     let folder = tempfile::tempdir().unwrap();

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use effdet_core::ClassMap;
 use effdet_data::{
-    ClassIds, Dataset, DirtKind, Format, LabelFormat, ParseOptions, Parsed, PetsLabels, PictureCheck, Pixels, RecordId,
-    Source,
+    ClassIds, Dataset, DirtKind, Format, LabelFormat, ParseOptions, Parsed, PetsLabels, PictureCheck, Pixels,
+    RecordId, Source,
 };
 
 fn shared(folder: &str) -> Option<PathBuf> {
@@ -241,7 +241,8 @@ fn parts_of_an_object_are_no_objects() {
     let source = Source::new(root.join("extra"))
         .with_labels("2007_000027_with_parts.xml")
         .with_pictures("../JPEGImages");
-    let options = ParseOptions { pixels: Some(Pixels::Continuous), pictures: PictureCheck::None, ..closely() };
+    let options =
+        ParseOptions { pixels: Some(Pixels::Continuous), pictures: PictureCheck::None, ..closely() };
     let bytes = std::fs::read(source.root.join("2007_000027_with_parts.xml")).unwrap();
     let parsed = effdet_data::format::voc::parse_bytes(&bytes, "2007_000027.xml", &options).unwrap();
     let [record] = &parsed.dataset.records[..] else { panic!("one record") };
@@ -275,7 +276,8 @@ fn evaluation_cases_show_their_string_ids_and_missing_files() {
     assert_eq!((fake.dataset.records.len(), fake.dataset.object_count(), crowds), (100, 839, 9));
 
     let toy = root.join("rodm_toyexample");
-    let source = Source::new(&toy).with_labels("gts_coco_format/toy_example_coco.JSON").with_pictures("images");
+    let source =
+        Source::new(&toy).with_labels("gts_coco_format/toy_example_coco.JSON").with_pictures("images");
     let coco = parse(Format::Coco, &source, &closely());
     assert_eq!(coco.dataset.object_count(), 12);
     let source = Source::new(&toy).with_labels("gts_vocpascal_format").with_pictures("images");

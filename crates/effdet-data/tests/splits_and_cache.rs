@@ -31,7 +31,7 @@ fn random_splits_are_disjoint_complete_and_of_the_given_proportions() {
 fn random_splits_are_the_same_everywhere_and_for_any_order_of_the_records() {
     let mut dataset = numbered(10);
     let parts = split::random(&dataset, &[0.5, 0.5], 0).unwrap();
-    assert_eq!(parts, [[2, 3, 5, 6, 9], [0, 1, 4, 7, 8]], "computed apart from this program");
+    assert_eq!(parts, [[1, 2, 4, 5, 9], [0, 3, 6, 7, 8]], "computed apart from this program");
     dataset.records.reverse();
     let ids = |part: &[usize]| {
         let mut ids: Vec<i64> = part.iter().map(|i| dataset.records[*i].id.number().unwrap()).collect();
@@ -39,7 +39,7 @@ fn random_splits_are_the_same_everywhere_and_for_any_order_of_the_records() {
         ids
     };
     let reversed = split::random(&dataset, &[0.5, 0.5], 0).unwrap();
-    assert_eq!(ids(&reversed[0]), [2, 3, 5, 6, 9]);
+    assert_eq!(ids(&reversed[0]), [1, 2, 4, 5, 9]);
 }
 
 #[test]
@@ -88,7 +88,10 @@ fn copy_folder(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_folder(&path, &target) } else { drop(fs::copy(&path, &target).unwrap()) }
+        match path.is_dir() {
+            true => copy_folder(&path, &target),
+            false => fs::copy(&path, &target).map(|_| ()).unwrap(),
+        }
     }
 }
 

@@ -70,26 +70,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn curves(report: &CocoReport) -> Value {
     let params = report.params();
-    let (ts, rs) = (params.iou_thresholds.len(), params.recall_thresholds.len());
-    let (ks, limits) = (report.categories(), params.max_detections.len());
-    let (mut precision, mut recall) = (Vec::new(), Vec::new());
-    let last = |k, f: &mut dyn FnMut(usize, usize)| {
+    let (thresholds, recalls) = (params.iou_thresholds.len(), params.recall_thresholds.len());
+    let mut cells = Vec::new();
+    for k in 0..report.categories() {
         for a in 0..params.area_ranges.len() {
-            for m in 0..limits {
-                let _ = k;
-                f(a, m);
-            }
+            cells.extend((0..params.max_detections.len()).map(|m| (k, a, m)));
         }
-    };
-    for t in 0..ts {
-        for r in 0..rs {
-            for k in 0..ks {
-                last(k, &mut |a, m| precision.push(report.precision(t, r, k, a, m)));
-            }
+    }
+    let (mut precision, mut recall) = (Vec::new(), Vec::new());
+    for t in 0..thresholds {
+        for r in 0..recalls {
+            precision.extend(cells.iter().map(|&(k, a, m)| report.precision(t, r, k, a, m)));
         }
-        for k in 0..ks {
-            last(k, &mut |a, m| recall.push(report.recall(t, k, a, m)));
-        }
+        recall.extend(cells.iter().map(|&(k, a, m)| report.recall(t, k, a, m)));
     }
     json!({ "precision": precision, "recall": recall })
 }

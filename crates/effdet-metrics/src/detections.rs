@@ -66,6 +66,24 @@ impl Detections {
         }
     }
 
+    /// Names categories by their ids and images by their names without the ending, where the file did it the other
+    /// way: `{"image_id": "2007_000027.jpg", "category_id": "dog"}`.
+    pub(crate) fn adapt_ids(&mut self, truth: &GroundTruth) {
+        let by_name = |name: &str| truth.categories().iter().find(|c| c.name == name).map(|c| c.id.clone());
+        self.categories.map_ids(|id| match id {
+            Id::Text(name) if truth.categories().iter().all(|c| c.id != *id) => by_name(name),
+            _ => None,
+        });
+        let known = |id: &Id| truth.images().binary_search(id).is_ok();
+        self.images.map_ids(|id| match id {
+            Id::Text(name) if !known(id) => {
+                let stem = name.rsplit_once('.').map(|(stem, _)| Id::from(stem));
+                stem.filter(known)
+            }
+            _ => None,
+        });
+    }
+
     /// Number of detections.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -40,7 +40,7 @@ pub fn coco_from_files(truth: &Path, detections: &Path, params: CocoParams) -> R
 
 /// Reads VOC annotations (a folder of XML, a VOC folder or a split file) and detections (a results JSON, or a
 /// folder with one text file per class). In a results JSON image ids are the names of the pictures without their
-/// ending, and category ids those of [`GroundTruth::from_voc`].
+/// ending (or with it), and category ids those of [`GroundTruth::from_voc`] (or the names).
 ///
 /// # Errors
 /// See [`GroundTruth::from_voc`], [`Detections::from_voc`] and [`Detections::from_coco`].
@@ -49,7 +49,9 @@ pub fn load_voc(truth: &Path, detections: &Path, classes: Option<&ClassMap>) -> 
     let detections = if detections.is_dir() {
         Detections::from_voc(detections, &truth)?
     } else {
-        Detections::from_coco(detections)?
+        let mut detections = Detections::from_coco(detections)?;
+        detections.adapt_ids(&truth);
+        detections
     };
     Ok(Loaded { truth, detections })
 }

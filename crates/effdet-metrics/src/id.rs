@@ -130,6 +130,16 @@ impl Interner {
         &self.ids
     }
 
+    /// Replaces the ids for which `other` has another one.
+    pub(crate) fn map_ids(&mut self, other: impl Fn(&Id) -> Option<Id>) {
+        for (i, id) in (0u32..).zip(&mut self.ids) {
+            if let Some(other) = other(id) {
+                self.index.insert(other.clone(), i);
+                *id = other;
+            }
+        }
+    }
+
     /// Takes in the ids of another table and returns, for each of its numbers, the number here.
     pub(crate) fn merge(&mut self, other: Self) -> Vec<u32> {
         other.ids.into_iter().map(|id| self.intern(id)).collect()

@@ -2,6 +2,8 @@
 //!
 //! They are found by EFFDET_SHARED, or beside the repository; without them these tests say so and pass.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that says when it is skipped")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -322,4 +324,41 @@ fn the_pascal_case_of_tensorflow_models_gives_its_numbers() {
             assert_eq!(report.per_class[0].precision, [0.0, 0.5]);
         }
     }
+}
+
+#[test]
+fn a_results_file_may_name_voc_pictures_and_classes_either_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = "<object><name>dog</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>";
+    fs::create_dir(folder.path().join("Annotations")).unwrap();
+    for stem in ["2007_1", "000005"] {
+        let text = format!("<annotation>{object}</annotation>");
+        fs::write(folder.path().join("Annotations").join(format!("{stem}.xml")), text).unwrap();
+    }
+    let split = folder.path().join("split.txt");
+    fs::write(&split, "2007_1\n000005\nabsent\n").unwrap();
+    let results = folder.path().join("results.json");
+    let text = r#"[{"image_id": "2007_1.jpg", "category_id": "dog", "bbox": [1, 1, 8, 8], "score": 0.9},
+                   {"image_id": 5, "category_id": 12, "bbox": [1, 1, 8, 8], "score": 0.8},
+                   {"image_id": "absent", "category_id": "dog", "bbox": [1, 1, 8, 8], "score": 0.7}]"#;
+    fs::write(&results, text).unwrap();
+    let report = effdet_metrics::voc_from_files(&split, &results, None, VocOptions::default()).unwrap();
+    let dog = report.per_class.iter().find(|class| class.name == "dog").unwrap();
+    assert_eq!((dog.ap, dog.ground_truth, dog.detections, dog.true_positives), (1.0, 2, 3, 2));
+    assert_eq!(report.findings.get(FindingKind::MissingAnnotationFile).unwrap().examples, ["absent"]);
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!((json["mAP"].as_f64(), json["per_class"]["dog"]["AP"].as_f64()), (Some(1.0), Some(1.0)));
+}
+
+#[test]
+fn decimal_commas_of_an_openimages_file_are_read() {
+    let Some(folder) = shared("voc2012_subset/other_formats/openimages") else { return };
+    let files: Vec<PathBuf> =
+        walk(&folder).into_iter().filter(|file| file.extension().is_some_and(|e| e == "csv")).collect();
+    let boxes = files
+        .iter()
+        .filter_map(|file| GroundTruth::from_openimages(file, None, None, None).ok())
+        .map(|truth| truth.len())
+        .max();
+    assert_eq!(boxes, Some(273), "{files:?}");
 }

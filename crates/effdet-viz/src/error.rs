@@ -28,4 +28,12 @@ pub enum Error {
         /// The quality asked for.
         quality: u8,
     },
+    /// A chart could not be drawn or written.
+    #[error("{path}: cannot write the chart: {reason}")]
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// What the plotting library said.
+        reason: String,
+    },
 }

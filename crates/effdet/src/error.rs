@@ -112,4 +112,7 @@ pub enum Error {
         /// What the backend said.
         reason: String,
     },
+    /// Labels or detections that cannot be evaluated.
+    #[error(transparent)]
+    Metrics(#[from] effdet_metrics::Error),
 }

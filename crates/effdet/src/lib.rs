@@ -17,7 +17,8 @@
 //! [`Detector`] is a network with everything that belongs to its weights: preprocessing, class names, post-processing.
 //! The crates it is made of are re-exported under short names: [`model`] for the 47 configurations and the network,
 //! [`backbones`], [`bifpn`] and [`heads`] for its parts, [`weights`] for checkpoints, [`data`] for pictures, [`viz`]
-//! for drawing, [`core`](mod@crate::core) for boxes and class names, [`nn`] for layers.
+//! for drawing, [`core`](mod@crate::core) for boxes and class names, [`metrics`] for evaluation,
+//! [`nn`] for layers. [`validate`] runs a detector over a labelled data set.
 //!
 //! # Feature flags
 //!
@@ -32,12 +33,14 @@ mod options;
 pub mod prelude;
 mod release;
 mod resolve;
+pub mod validate;
 
 pub use effdet_backbones as backbones;
 pub use effdet_bifpn as bifpn;
 pub use effdet_core as core;
 pub use effdet_data as data;
 pub use effdet_heads as heads;
+pub use effdet_metrics as metrics;
 pub use effdet_model as model;
 pub use effdet_nn as nn;
 pub use effdet_viz as viz;

@@ -1,5 +1,7 @@
 //! The sub-commands.
 
+pub mod evaluate;
 pub mod info;
 pub mod models;
 pub mod predict;
+pub mod val;

@@ -6,31 +6,26 @@ use std::process::ExitCode;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use effdet::data::Prepared;
-use effdet::model::model_specs;
 use effdet::prelude::*;
-use effdet::{check_image_size, read_labels, weights_url};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use crate::args::PredictArgs;
 use crate::output::{
-    DetectionReport, ImageError, ImageReport, JsonTarget, OutFolder, Report, is_jpeg, printable, write_table,
+    DetectionReport, ImageError, ImageReport, JsonTarget, OutFolder, Report, describe, is_jpeg, printable,
+    write_table,
 };
-use crate::{progress, sources};
+use crate::{detector, progress, sources};
 
-const DEFAULT_MODEL: &str = "tf_efficientdet_lite0";
 const JPEG_QUALITY: u8 = 95;
 /// Some pictures failed.
 const FAILED: u8 = 1;
 
 /// Detects objects in all pictures of the sources.
 pub fn run(args: &PredictArgs) -> Result<ExitCode> {
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
-    }
-    let detector = load(args)?;
+    let detector = detector::load(&args.detector, args.score)?;
     let pictures = sources::expand(&args.sources)?;
     let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
     let out = args.out.as_deref().map(|folder| OutFolder::create(folder, &pictures)).transpose()?;
@@ -43,7 +38,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
         bar: progress::bar(pictures.len()),
         report: Report { model: detector.config().name.clone(), images: Vec::new(), errors: Vec::new() },
     };
-    run.all(&pictures, args.batch.into())?;
+    run.all(&pictures, args.detector.batch.into())?;
     run.bar.finish_and_clear();
     let report = run.report;
     if let Some(json) = json {
@@ -56,74 +51,6 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
         eprintln!("{} of {} pictures failed", report.errors.len(), pictures.len());
     }
     Ok(ExitCode::from(FAILED))
-}
-
-fn load(args: &PredictArgs) -> Result<Detector> {
-    let device = effdet::device(&args.device)?;
-    let labels = args.labels.as_deref().map(read_labels).transpose()?;
-    if let Some(size) = args.image_size {
-        check_image_size(size)?;
-    }
-    if let Some(name) = &args.backbone {
-        EfficientDetConfig::with_backbone_named(name)?;
-    }
-    let Some(weights) = &args.weights else { bail!(no_weights(args)?) };
-    let options = DetectorOptions {
-        model: args.model.clone(),
-        backbone: args.backbone.clone(),
-        num_classes: args.num_classes,
-        labels,
-        image_size: args.image_size,
-        mean: args.mean.map(|mean| mean.0),
-        std: args.std.map(|std| std.0),
-        decode: Some(decode_config(args)),
-    };
-    let detector = Detector::from_checkpoint(weights, &options, &device)?;
-    let broken = detector.load_report().map_or(&[][..], |report| report.non_finite.as_slice());
-    if let [first, ..] = broken {
-        let (count, name) = (broken.len(), &first.name);
-        eprintln!(
-            "warning: {}: {count} tensors hold NaN or infinity, the first is {name}",
-            weights.display()
-        );
-    }
-    Ok(detector)
-}
-
-fn decode_config(args: &PredictArgs) -> DecodeConfig {
-    let defaults = NmsConfig::default();
-    let nms = if args.soft_nms {
-        // The score asked for is that of the result, which soft suppression lowers.
-        let score_threshold = args.score.max(defaults.score_threshold);
-        NmsConfig { method: NmsMethod::SoftGaussian { sigma: 0.5 }, score_threshold, ..defaults }
-    } else {
-        NmsConfig { iou_threshold: args.iou, ..defaults }
-    };
-    DecodeConfig {
-        score_threshold: args.score,
-        max_detections: args.max_detections,
-        nms,
-        ..DecodeConfig::default()
-    }
-}
-
-/// What to type, where no weights were given.
-fn no_weights(args: &PredictArgs) -> Result<String> {
-    if args.backbone.is_some() {
-        return Ok(
-            "no detector weights are published for a backbone alone: name a file with --weights".into()
-        );
-    }
-    let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
-    let name = EfficientDetConfig::named(name)?.name;
-    let spec = model_specs().iter().find(|spec| spec.name == name);
-    let Some((file, url)) = spec.and_then(|spec| spec.weights.zip(weights_url(spec))) else {
-        return Ok(format!("no weights are published for `{name}`: name a file with --weights"));
-    };
-    Ok(format!(
-        "the published weights of `{name}` are not on this machine, and effdet cannot download them yet. Download\n  \
-         {url}\nand then type\n  effdet predict PICTURE --model {name} --weights {file}"
-    ))
 }
 
 /// A picture that could be read.
@@ -257,7 +184,7 @@ impl Run<'_> {
     /// Reports a picture that failed; the rest go on.
     fn failed(&mut self, path: &Path, error: &anyhow::Error) {
         let path = path.display().to_string();
-        let reason = format!("{error:#}");
+        let reason = describe(error);
         let reason = reason.strip_prefix(&format!("{path}: ")).unwrap_or(&reason).to_owned();
         self.bar.suspend(|| eprintln!("error: {}: {}", printable(&path), printable(&reason)));
         self.report.errors.push(ImageError { path, error: reason });

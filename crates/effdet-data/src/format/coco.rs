@@ -182,11 +182,9 @@ fn read(reader: impl Read, path: &Path, builder: &mut DatasetBuilder) -> Result<
     };
     let failed = |error| match error {
         StreamError::Read(source) => files::unreadable(path)(source),
-        StreamError::Json { offset, reason } => Error::Labels {
-            path: path.to_owned(),
-            at: format!("byte {offset}"),
-            reason: reason.to_owned(),
-        },
+        StreamError::Json { offset, reason } => {
+            Error::Labels { path: path.to_owned(), at: format!("byte {offset}"), reason: reason.to_owned() }
+        }
     };
     let mut handles: HashMap<RecordId, u32> = HashMap::new();
     let mut stream = Stream::new(reader);
@@ -228,7 +226,12 @@ fn read(reader: impl Read, path: &Path, builder: &mut DatasetBuilder) -> Result<
                         return Ok(());
                     };
                     let RecordId::Number(category) = category else {
-                        builder.dirt(DirtKind::UnknownClass, path, at, format!("category id `{category}`"))?;
+                        builder.dirt(
+                            DirtKind::UnknownClass,
+                            path,
+                            at,
+                            format!("category id `{category}`"),
+                        )?;
                         return Ok(());
                     };
                     let next = handles.len() as u32;
@@ -428,9 +431,10 @@ fn declare_classes(
             for (index, (source_id, name)) in (1u32..).zip(names) {
                 let id = match options.class_ids {
                     ClassIds::Contiguous => Some(index),
-                    ClassIds::AsStated => {
-                        source_id.checked_add(shift).and_then(|id| u32::try_from(id).ok()).filter(|id| *id > 0)
-                    }
+                    ClassIds::AsStated => source_id
+                        .checked_add(shift)
+                        .and_then(|id| u32::try_from(id).ok())
+                        .filter(|id| *id > 0),
                 };
                 let Some(id) = id else {
                     return Err(Error::Labels {
@@ -443,8 +447,8 @@ fn declare_classes(
                 sources.insert(id, RecordId::Number(source_id));
                 declared.push((id, name));
             }
-            let map =
-                ClassMap::from_ids(declared).map_err(|source| Error::Classes { path: path.clone(), source })?;
+            let map = ClassMap::from_ids(declared)
+                .map_err(|source| Error::Classes { path: path.clone(), source })?;
             builder.declare_classes(map, sources);
         }
     }
@@ -563,7 +567,8 @@ fn at_of(annotation: &Annotation) -> At {
 fn drop_repeated_ids(builder: &mut DatasetBuilder, file: &mut File) -> Result<(), Error> {
     let mut ids: Vec<i64> = file.annotations.iter().filter_map(|a| a.id.ok()).collect();
     ids.sort_unstable();
-    let mut repeated: Vec<i64> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    let mut repeated: Vec<i64> =
+        ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
     repeated.dedup();
     if repeated.is_empty() {
         return Ok(());
@@ -643,9 +648,8 @@ fn picture_folder(source: &Source, labels: &Path, split: &str, images: &[(Record
         folders.extend(labels.parent().map(Path::to_owned));
         folders.push(base.to_owned());
     }
-    let has_picture = |folder: &&PathBuf| {
-        images.iter().take(8).any(|(_, image)| folder.join(&image.file_name).is_file())
-    };
+    let has_picture =
+        |folder: &&PathBuf| images.iter().take(8).any(|(_, image)| folder.join(&image.file_name).is_file());
     let found = folders.iter().find(has_picture).or_else(|| folders.iter().find(|folder| folder.is_dir()));
     found.cloned().unwrap_or_else(|| base.to_owned())
 }

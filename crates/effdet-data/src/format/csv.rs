@@ -20,10 +20,12 @@ use crate::record::{Object, RecordId};
 const PICTURE: &[&str] =
     &["filename", "file_name", "file", "path", "picture", "image", "image_path", "image_id", "img"];
 const CLASS: &[&str] = &["label", "class", "name", "category", "class_name", "cell_type", "label_name"];
-const CORNERS: [&[&str]; 4] =
-    [&["xmin", "x_min", "x1", "left"], &["ymin", "y_min", "y1", "top"], &["xmax", "x_max", "x2", "right"], &[
-        "ymax", "y_max", "y2", "bottom",
-    ]];
+const CORNERS: [&[&str]; 4] = [
+    &["xmin", "x_min", "x1", "left"],
+    &["ymin", "y_min", "y1", "top"],
+    &["xmax", "x_max", "x2", "right"],
+    &["ymax", "y_max", "y2", "bottom"],
+];
 const SIZE: [&[&str]; 2] =
     [&["height", "image_height", "img_height"], &["width", "image_width", "img_width"]];
 const AREA: &[&str] = &["area"];
@@ -208,7 +210,8 @@ fn read(
         let draft = match index.get(picture) {
             Some(draft) => *draft,
             None => {
-                let side = |which: usize| columns.size[which].and_then(get).and_then(|text| text.parse().ok());
+                let side =
+                    |which: usize| columns.size[which].and_then(get).and_then(|text| text.parse().ok());
                 let size = side(0).zip(side(1)).map(|(height, width)| ImageSize::new(height, width));
                 index.insert(picture.to_owned(), drafts.len());
                 drafts.push(Draft {
@@ -237,7 +240,9 @@ fn read(
         let Some(class) = builder.class(class.unwrap_or_default(), path, at)? else { continue };
         let is_set = |which: usize| {
             let text = columns.flags[which].and_then(get);
-            text.is_some_and(|text| text.eq_ignore_ascii_case("true") || text.parse().is_ok_and(|x: f64| x > 0.0))
+            text.is_some_and(|text| {
+                text.eq_ignore_ascii_case("true") || text.parse().is_ok_and(|x: f64| x > 0.0)
+            })
         };
         let flags = Object {
             is_crowd: is_set(0),

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::dirt::DirtReport;
 use crate::options::{ParseOptions, Source};
 use crate::record::Dataset;
-use crate::Error;
 
 pub mod coco;
 pub mod csv;
@@ -175,9 +175,9 @@ impl FromStr for Format {
 /// The name of a split that a file name speaks of, such as `train` of `oidv6-train-annotations-bbox`.
 fn split_in(name: &str) -> Option<&'static str> {
     let name = name.to_lowercase();
-    ["trainval", "train", "validation", "val", "test"].into_iter().find(|split| {
-        name.split(|c: char| !c.is_alphanumeric()).any(|word| word == *split)
-    })
+    ["trainval", "train", "validation", "val", "test"]
+        .into_iter()
+        .find(|split| name.split(|c: char| !c.is_alphanumeric()).any(|word| word == *split))
 }
 
 /// Reads a number with a decimal point, or one with a decimal comma, and says which it was.

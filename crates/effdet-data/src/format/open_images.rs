@@ -264,7 +264,8 @@ fn find_beside(
 
 fn class_file(tables: &[PathBuf], source: &Source) -> Result<Option<PathBuf>, Error> {
     let is_challenge = tables.iter().any(|path| path.to_string_lossy().to_lowercase().contains("challenge"));
-    let is_class_file = |name: &str| name.contains("class-descriptions") || name.contains("classes-description");
+    let is_class_file =
+        |name: &str| name.contains("class-descriptions") || name.contains("classes-description");
     let exact = |name: &str| is_class_file(name) && name.contains("challenge") == is_challenge;
     match find_beside(tables, source, "csv", exact)? {
         Some(path) => Ok(Some(path)),
@@ -274,7 +275,8 @@ fn class_file(tables: &[PathBuf], source: &Source) -> Result<Option<PathBuf>, Er
 
 /// MIDs and names, in the order of the rows; a name that occurs again is followed by its MID.
 fn read_classes(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    let mut table = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(files::open(path)?);
+    let mut table =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(files::open(path)?);
     let mut classes = Vec::new();
     let mut seen = HashSet::new();
     for row in table.records() {

@@ -59,8 +59,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         builder.reads(path);
         let file: Arc<Path> = path.as_path().into();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let picture =
-            by_stem.get(&stem).cloned().unwrap_or_else(|| images.join(&stem).with_extension("jpg"));
+        let picture = by_stem.get(&stem).cloned().unwrap_or_else(|| images.join(&stem).with_extension("jpg"));
         match read? {
             Ok(mut annotation) => {
                 if options.pets == PetsLabels::Breed {
@@ -179,7 +178,8 @@ fn declare_classes(
                 }
             }
             PetsLabels::Species => {
-                if let Some(name) = [(1, "cat"), (2, "dog")].into_iter().find(|(id, _)| *id == entry.species) {
+                if let Some(name) = [(1, "cat"), (2, "dog")].into_iter().find(|(id, _)| *id == entry.species)
+                {
                     names.insert(name.0, name.1.to_owned());
                 }
             }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::Parsed;
@@ -192,7 +192,9 @@ fn add(
         let found = folders.iter().map(|folder| folder.join(&picture.filename));
         let picture_path = match folders {
             [only] => only.join(&picture.filename),
-            _ => found.clone().find(|path| path.is_file()).or_else(|| found.clone().next()).unwrap_or_default(),
+            _ => {
+                found.clone().find(|path| path.is_file()).or_else(|| found.clone().next()).unwrap_or_default()
+            }
         };
         let id = RecordId::from(picture.filename);
         ids.push(id.clone());
@@ -258,7 +260,9 @@ fn label(attributes: &Value, key: Option<&str>) -> Option<String> {
     match value {
         Value::String(name) => Some(name.clone()),
         Value::Number(number) => Some(number.to_string()),
-        Value::Object(boxes) => boxes.iter().find(|(_, set)| set.as_bool() == Some(true)).map(|(n, _)| n.clone()),
+        Value::Object(boxes) => {
+            boxes.iter().find(|(_, set)| set.as_bool() == Some(true)).map(|(n, _)| n.clone())
+        }
         _ => None,
     }
 }

@@ -87,7 +87,8 @@ pub(super) struct XmlObject {
 }
 
 pub(super) fn read_xml(bytes: &[u8]) -> Result<Annotation, String> {
-    let text = std::str::from_utf8(bytes).map_err(|error| format!("byte {}: not UTF-8", error.valid_up_to()))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| format!("byte {}: not UTF-8", error.valid_up_to()))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut annotation = Annotation::default();
     let (mut width, mut height) = (0.0, 0.0);
@@ -150,7 +151,12 @@ pub(super) fn draft(
     for (index, object) in annotation.objects.into_iter().enumerate() {
         let at = At::Entry(index);
         if !object.has_box {
-            builder.dirt(DirtKind::Malformed, file, at, format!("the object `{}` has no box", object.name))?;
+            builder.dirt(
+                DirtKind::Malformed,
+                file,
+                at,
+                format!("the object `{}` has no box", object.name),
+            )?;
             continue;
         }
         let Some(class) = builder.class(&object.name, file, at)? else { continue };
@@ -179,8 +185,11 @@ fn devkit_years(source: &Source) -> Result<Vec<PathBuf>, Error> {
         return Ok(Vec::new());
     }
     let entries = std::fs::read_dir(&devkit).map_err(files::unreadable(&devkit))?;
-    let mut years: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.join("Annotations").is_dir()).collect();
+    let mut years: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("Annotations").is_dir())
+        .collect();
     years.sort_unstable();
     Ok(years)
 }
@@ -193,7 +202,10 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
     let folder = folder.unwrap_or_else(|| labels.clone());
     let paths = if labels.is_file() { vec![labels.clone()] } else { files::files_in(&labels, &["xml"])? };
     if paths.is_empty() {
-        return Err(Error::LabelsNotFound { path: labels, what: "no Pascal VOC file (.xml) here".to_owned() });
+        return Err(Error::LabelsNotFound {
+            path: labels,
+            what: "no Pascal VOC file (.xml) here".to_owned(),
+        });
     }
     builder.reads(&labels);
     let pictures = files::pictures_below(&folder)?;
@@ -230,7 +242,7 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
     }
     builder.extend(drafts)?;
 
-    let lists = read_lists(source, year, builder)?;
+    let lists = read_lists(source, year, &labelled, builder)?;
     // Pictures that a list names, by stem; without labels they are no records yet.
     let mut listed: BTreeMap<&str, &Path> = BTreeMap::new();
     for (path, stems) in &lists {
@@ -267,6 +279,7 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
 fn read_lists(
     source: &Source,
     year: &str,
+    labelled: &BTreeSet<String>,
     builder: &mut DatasetBuilder,
 ) -> Result<Vec<(PathBuf, Vec<String>)>, Error> {
     let Some(folder) = source.folder(&["ImageSets/Main"]) else { return Ok(Vec::new()) };
@@ -276,7 +289,11 @@ fn read_lists(
         builder.reads(&path);
         let text = files::read_text(&path)?;
         let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-        if lines().any(|line| line.contains(char::is_whitespace)) {
+        let has_flag = |line: &str| {
+            let flag = line.rsplit_once(char::is_whitespace).map(|(_, flag)| flag);
+            flag.is_some_and(|flag| matches!(flag, "-1" | "0" | "1")) && !labelled.contains(line)
+        };
+        if lines().next().is_some() && lines().all(has_flag) {
             continue;
         }
         let stems: Vec<String> = lines().map(str::to_owned).collect();

@@ -430,7 +430,12 @@ fn report_labels_without_picture(layout: &Layout, builder: &mut DatasetBuilder) 
         for path in files::files_in(folder, &["txt"])? {
             let is_labels = path.file_name().is_none_or(|name| name != "classes.txt");
             if is_labels && !known.contains(path.as_path()) && !layout.lists.contains(&path) {
-                builder.dirt(DirtKind::LabelsWithoutPicture, &path, At::File, "its picture is in no split")?;
+                builder.dirt(
+                    DirtKind::LabelsWithoutPicture,
+                    &path,
+                    At::File,
+                    "its picture is in no split",
+                )?;
             }
         }
     }

@@ -6,8 +6,23 @@ use crate::Error;
 use crate::record::Dataset;
 
 const HEADER: [&str; 17] = [
-    "filename", "xmin", "ymin", "xmax", "ymax", "label", "width", "height", "area", "crowd", "difficult", "truncated",
-    "occluded", "group_of", "depiction", "inside", "ignored",
+    "filename",
+    "xmin",
+    "ymin",
+    "xmax",
+    "ymax",
+    "label",
+    "width",
+    "height",
+    "area",
+    "crowd",
+    "difficult",
+    "truncated",
+    "occluded",
+    "group_of",
+    "depiction",
+    "inside",
+    "ignored",
 ];
 
 /// Writes a CSV table with everything that is known of each object; see [`csv::parse`](crate::format::csv::parse) for the

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use effdet_core::ImageSize;
 
+use crate::Error;
 use crate::header::read_header;
 use crate::record::{Dataset, Record};
-use crate::Error;
 
 mod coco;
 mod csv;

@@ -29,7 +29,11 @@ pub fn voc(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles) 
         to_file(&annotations.join(name).with_extension("xml"), |file| {
             let name = name.to_string_lossy();
             writeln!(file, "<annotation>\n\t<filename>{}</filename>", escape(name.as_ref()))?;
-            writeln!(file, "\t<size>\n\t\t<width>{}</width>\n\t\t<height>{}</height>", size.width, size.height)?;
+            writeln!(
+                file,
+                "\t<size>\n\t\t<width>{}</width>\n\t\t<height>{}</height>",
+                size.width, size.height
+            )?;
             writeln!(file, "\t\t<depth>3</depth>\n\t</size>\n\t<segmented>0</segmented>")?;
             for object in &record.objects {
                 let label = dataset.class_map.label(object.class_id);

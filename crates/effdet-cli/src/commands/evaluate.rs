@@ -1,0 +1,42 @@
+//! `effdet evaluate`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use effdet::metrics::{Interpolation, OpenImagesFiles, VocOptions, load_coco, load_openimages, load_voc};
+use effdet::read_labels;
+
+use crate::args::{EvaluateArgs, Metric};
+use crate::output::JsonTarget;
+use crate::report::{self, Settings};
+
+/// Evaluates files against files.
+pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
+    let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
+    let mut verified = None;
+    let loaded = match args.format {
+        Metric::Coco => load_coco(&args.ground_truth, &args.detections)?,
+        Metric::Voc => {
+            let classes = args.labels.as_deref().map(read_labels).transpose()?;
+            load_voc(&args.ground_truth, &args.detections, classes.as_ref())?
+        }
+        Metric::Openimages => {
+            let files = OpenImagesFiles {
+                classes: args.class_names.clone(),
+                hierarchy: args.hierarchy.clone(),
+                image_labels: args.image_labels.clone(),
+            };
+            let (loaded, labels) = load_openimages(&args.ground_truth, &args.detections, &files)?;
+            verified = labels;
+            loaded
+        }
+    };
+    let interpolation = if args.eleven_point { Interpolation::ElevenPoint } else { Interpolation::AllPoint };
+    let voc = VocOptions { interpolation, use_difficult: args.use_difficult, ..VocOptions::default() };
+    let settings = Settings { metric: args.format, iou: args.iou, voc };
+    report::measure(&loaded, settings, verified.as_ref())?.publish(json.as_ref())?;
+    if let Some(folder) = &args.plots {
+        report::plots(folder, &loaded, args.iou)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,129 @@
+//! `effdet val`.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use effdet::Detector;
+use effdet::data::{Dataset, DirtReport, Format, LabelFormat, ParseOptions, Pixels, Source};
+use effdet::metrics::{Id, Loaded, VocOptions};
+use effdet::validate::{self, Found, image_id};
+use serde::Serialize;
+
+use crate::args::{PixelConvention, ValArgs};
+use crate::output::JsonTarget;
+use crate::report::{self, Settings};
+use crate::{detector, progress};
+
+/// Some pictures failed.
+const FAILED: u8 = 1;
+
+/// Evaluates a detector on a data set.
+pub fn run(args: &ValArgs) -> Result<ExitCode> {
+    let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
+    let results = args.detections.as_deref().map(JsonTarget::new).transpose()?;
+    let detector = detector::load(&args.detector, args.score)?;
+    let dataset = read(args, &detector)?;
+
+    let bar = progress::bar(dataset.records.len());
+    let batch = args.detector.batch.into();
+    let found = validate::detect_dataset(&detector, &dataset, batch, |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    for (path, reason) in &found.failures {
+        eprintln!("{}: {reason}", path.display());
+    }
+    if let Some(results) = results {
+        results.write(&coco_results(&dataset, &found))?;
+    }
+
+    let truth = validate::ground_truth(&dataset)?;
+    let loaded = Loaded { truth, detections: validate::detections(&dataset, &found) };
+    let settings = Settings { metric: args.metric, iou: None, voc: VocOptions::default() };
+    report::measure(&loaded, settings, None)?.publish(json.as_ref())?;
+    if let Some(folder) = &args.plots {
+        report::plots(folder, &loaded, None)?;
+    }
+    Ok(if found.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// The data set, with the detector's classes where it names them.
+fn read(args: &ValArgs, detector: &Detector) -> Result<Dataset> {
+    let mut source = Source::new(&args.data);
+    if let Some(split) = &args.split {
+        source = source.with_split(split);
+    }
+    if let Some(annotations) = &args.annotations {
+        source = source.with_labels(std::path::absolute(annotations)?);
+    }
+    let pixels = args.pixels.map(|convention| match convention {
+        PixelConvention::Continuous => Pixels::Continuous,
+        PixelConvention::OneBased => Pixels::OneBased,
+        PixelConvention::Reference => Pixels::Effdet,
+    });
+    let reference = matches!(args.format, Format::Voc | Format::Pets).then_some(Pixels::Effdet);
+    // COCO's own category ids are what its detectors were trained on.
+    let named = args.format != Format::Coco && has_names(detector);
+    let options = ParseOptions {
+        pixels: pixels.or(reference),
+        classes: named.then(|| detector.class_map().clone()),
+        ..ParseOptions::default()
+    };
+    let parsed = args.format.parse(&source, &options)?;
+    report_dirt(&parsed.dirt);
+    let dataset = parsed.dataset;
+    if dataset.records.is_empty() {
+        bail!("{}: no labelled pictures{}", args.data.display(), split_hint(args));
+    }
+    let (ours, theirs) = (detector.config().num_classes, dataset.class_map.len());
+    if theirs > ours {
+        bail!("the data set has class ids up to {theirs}, the detector {ours} classes");
+    }
+    if !named && args.format != Format::Coco {
+        eprintln!(
+            "warning: the weights do not name their classes, so classes are matched by their order in the data set; \
+             name them with --labels"
+        );
+    }
+    Ok(dataset)
+}
+
+/// Whether the detector's classes have names of their own, not just numbers.
+fn has_names(detector: &Detector) -> bool {
+    detector.class_map().iter().any(|(id, name)| name != id.to_string())
+}
+
+fn split_hint(args: &ValArgs) -> String {
+    args.split.as_ref().map_or_else(String::new, |split| format!(" in the split `{split}`"))
+}
+
+fn report_dirt(dirt: &DirtReport) {
+    if !dirt.is_clean() {
+        eprintln!("{dirt}");
+    }
+}
+
+/// One line of a COCO results file.
+#[derive(Debug, Serialize)]
+struct CocoResult {
+    image_id: Id,
+    category_id: Id,
+    bbox: [f32; 4],
+    score: f32,
+}
+
+fn coco_results(dataset: &Dataset, found: &Found) -> Vec<CocoResult> {
+    let records = dataset.records.iter().zip(&found.detections);
+    records
+        .flat_map(|(record, detections)| {
+            detections.iter().map(|detection| {
+                let bbox = detection.bbox;
+                let source = dataset.class_sources.get(&detection.class_id).map(image_id);
+                CocoResult {
+                    image_id: image_id(&record.id),
+                    category_id: source.unwrap_or_else(|| Id::from(detection.class_id)),
+                    bbox: [bbox.x1, bbox.y1, bbox.width(), bbox.height()],
+                    score: detection.score,
+                }
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,82 @@
+//! The detector that the command line describes.
+
+use anyhow::{Result, bail};
+use effdet::model::model_specs;
+use effdet::prelude::*;
+use effdet::{check_image_size, read_labels, weights_url};
+
+use crate::args::DetectorArgs;
+
+const DEFAULT_MODEL: &str = "tf_efficientdet_lite0";
+
+/// The detector that the arguments describe, keeping detections from `score` on. Sizes the thread pool first.
+pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    let device = effdet::device(&args.device)?;
+    let labels = args.labels.as_deref().map(read_labels).transpose()?;
+    if let Some(size) = args.image_size {
+        check_image_size(size)?;
+    }
+    if let Some(name) = &args.backbone {
+        EfficientDetConfig::with_backbone_named(name)?;
+    }
+    let Some(weights) = &args.weights else { bail!(no_weights(args)?) };
+    let options = DetectorOptions {
+        model: args.model.clone(),
+        backbone: args.backbone.clone(),
+        num_classes: args.num_classes,
+        labels,
+        image_size: args.image_size,
+        mean: args.mean.map(|mean| mean.0),
+        std: args.std.map(|std| std.0),
+        decode: Some(decode_config(args, score)),
+    };
+    let detector = Detector::from_checkpoint(weights, &options, &device)?;
+    let broken = detector.load_report().map_or(&[][..], |report| report.non_finite.as_slice());
+    if let [first, ..] = broken {
+        let (count, name) = (broken.len(), &first.name);
+        eprintln!(
+            "warning: {}: {count} tensors hold NaN or infinity, the first is {name}",
+            weights.display()
+        );
+    }
+    Ok(detector)
+}
+
+fn decode_config(args: &DetectorArgs, score: f32) -> DecodeConfig {
+    let defaults = NmsConfig::default();
+    let nms = if args.soft_nms {
+        // The score asked for is that of the result, which soft suppression lowers.
+        let score_threshold = score.max(defaults.score_threshold);
+        NmsConfig { method: NmsMethod::SoftGaussian { sigma: 0.5 }, score_threshold, ..defaults }
+    } else {
+        NmsConfig { iou_threshold: args.iou, ..defaults }
+    };
+    DecodeConfig {
+        score_threshold: score,
+        max_detections: args.max_detections,
+        nms,
+        ..DecodeConfig::default()
+    }
+}
+
+/// What to type, where no weights were given.
+fn no_weights(args: &DetectorArgs) -> Result<String> {
+    if args.backbone.is_some() {
+        return Ok(
+            "no detector weights are published for a backbone alone: name a file with --weights".into()
+        );
+    }
+    let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
+    let name = EfficientDetConfig::named(name)?.name;
+    let spec = model_specs().iter().find(|spec| spec.name == name);
+    let Some((file, url)) = spec.and_then(|spec| spec.weights.zip(weights_url(spec))) else {
+        return Ok(format!("no weights are published for `{name}`: name a file with --weights"));
+    };
+    Ok(format!(
+        "the published weights of `{name}` are not on this machine, and effdet cannot download them yet. Download\n  \
+         {url}\nand then type\n  effdet predict PICTURE --model {name} --weights {file}"
+    ))
+}

@@ -1,0 +1,130 @@
+//! The numbers of an evaluation: as a table, as JSON, as plots.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use effdet::metrics::{
+    ClassCurve, CocoEvaluator, CocoParams, CocoReport, CurveOptions, DiagnosisOptions, Findings, Loaded,
+    OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport, diagnose, evaluate_openimages,
+    evaluate_voc,
+};
+use effdet::viz::{Line, save_matrix, save_unit_chart};
+use serde::Serialize;
+
+use crate::args::Metric;
+use crate::output::{JsonTarget, printable};
+
+/// How an evaluation counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub metric: Metric,
+    pub iou: Option<f32>,
+    pub voc: VocOptions,
+}
+
+/// The numbers of any metric.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Numbers {
+    Coco(Box<CocoReport>),
+    Voc(VocReport),
+    OpenImages(OpenImagesReport),
+}
+
+/// Measures.
+pub fn measure(loaded: &Loaded, settings: Settings, verified: Option<&VerifiedLabels>) -> Result<Numbers> {
+    let Loaded { truth, detections } = loaded;
+    // 0.3 is meant as the decimal it was typed as, not as its nearest single-precision number.
+    let iou = settings.iou.map(|iou| iou.to_string().parse::<f64>()).transpose()?;
+    Ok(match settings.metric {
+        Metric::Coco => {
+            let params = iou.map_or_else(CocoParams::default, CocoParams::at_iou);
+            Numbers::Coco(Box::new(CocoEvaluator::new(truth, params)?.evaluate(detections)?))
+        }
+        Metric::Voc => {
+            let options = VocOptions { iou: iou.unwrap_or(settings.voc.iou), ..settings.voc };
+            Numbers::Voc(evaluate_voc(truth, detections, options)?)
+        }
+        Metric::Openimages => {
+            let defaults = OpenImagesOptions::default();
+            let options = OpenImagesOptions { iou: iou.unwrap_or(defaults.iou), ..defaults };
+            Numbers::OpenImages(evaluate_openimages(truth, detections, options, verified)?)
+        }
+    })
+}
+
+impl Numbers {
+    fn findings(&self) -> &Findings {
+        match self {
+            Self::Coco(report) => &report.findings,
+            Self::Voc(report) => &report.findings,
+            Self::OpenImages(report) => &report.findings,
+        }
+    }
+
+    fn table(&self) -> String {
+        match self {
+            Self::Coco(report) => report.table(),
+            Self::Voc(report) => classes(report.mean_ap, report.per_class.iter().map(|c| (c.name.as_str(), c.ap))),
+            Self::OpenImages(report) => {
+                classes(report.mean_ap, report.per_class.iter().map(|c| (c.name.as_str(), c.ap)))
+            }
+        }
+    }
+
+    /// Shows the table and what was odd in the input, and writes the JSON.
+    pub fn publish(&self, json: Option<&JsonTarget>) -> Result<()> {
+        eprint!("{}", self.findings());
+        if !matches!(json, Some(JsonTarget::Stdout)) {
+            let mut to = io::stdout().lock();
+            to.write_all(self.table().as_bytes())?;
+            to.flush()?;
+        }
+        json.map_or(Ok(()), |json| json.write(self))
+    }
+}
+
+fn classes<'a>(mean: f64, classes: impl Iterator<Item = (&'a str, f64)>) -> String {
+    let mut table = String::new();
+    for (name, ap) in classes {
+        let _ = writeln!(table, "{ap:7.4}  {}", printable(name));
+    }
+    let _ = writeln!(table, "{mean:7.4}  mean average precision");
+    table
+}
+
+/// Classes whose curves a chart can hold.
+const CURVES: usize = 12;
+
+/// Writes the curves, the confusion matrix and, as JSON, all of the diagnosis.
+pub fn plots(folder: &Path, loaded: &Loaded, iou: Option<f32>) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut options = DiagnosisOptions::default();
+    if let Some(iou) = iou {
+        options.curves = CurveOptions { iou: f64::from(iou), ..options.curves };
+        options.confusion.iou = f64::from(iou);
+    }
+    let diagnosis = diagnose(loaded, options)?;
+    let mut curves: Vec<&ClassCurve> = diagnosis.curves.per_class.iter().filter(|c| c.ground_truth > 0).collect();
+    curves.sort_by_key(|curve| std::cmp::Reverse(curve.ground_truth));
+    curves.truncate(CURVES);
+    curves.insert(0, &diagnosis.curves.all);
+    let chart = |file: &str, title: &str, x: &str, y: &str, points: fn(&ClassCurve) -> Vec<(f64, f64)>| {
+        let lines: Vec<Line> =
+            curves.iter().map(|curve| Line { name: curve.name.clone(), points: points(curve) }).collect();
+        save_unit_chart(folder.join(file), title, x, y, &lines)
+    };
+    chart("precision_recall.svg", "Precision over recall", "recall", "precision", |curve| {
+        curve.recall.iter().copied().zip(curve.precision.iter().copied()).collect()
+    })?;
+    chart("f1.svg", "F1 over the score threshold", "score", "F1", |curve| {
+        curve.score.iter().copied().zip(curve.f1.iter().copied()).collect()
+    })?;
+    let confusion = &diagnosis.confusion;
+    save_matrix(folder.join("confusion.svg"), "Confusion matrix", &confusion.names, &confusion.counts)?;
+    let path = folder.join("diagnosis.json");
+    JsonTarget::new(&path)?.write(&diagnosis)
+}

@@ -1,0 +1,143 @@
+//! Charts of an evaluation, as SVG.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use crate::{Error, class_color};
+
+const SIZE: (u32, u32) = (800, 600);
+
+/// A line of a chart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// What the legend calls it.
+    pub name: String,
+    /// Its points.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A chart of lines over `[0, 1] × [0, 1]`, such as precision over recall.
+///
+/// # Errors
+/// [`Error::Plot`] if the file cannot be written.
+pub fn save_unit_chart(
+    path: impl AsRef<Path>,
+    title: &str,
+    x_label: &str,
+    y_label: &str,
+    lines: &[Line],
+) -> Result<(), Error> {
+    let path = path.as_ref();
+    draw_unit_chart(path, title, x_label, y_label, lines)
+        .map_err(|reason| Error::Plot { path: path.into(), reason: reason.to_string() })
+}
+
+fn draw_unit_chart(
+    path: &Path,
+    title: &str,
+    x_label: &str,
+    y_label: &str,
+    lines: &[Line],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption(title, ("sans-serif", 22))
+        .margin(16)
+        .x_label_area_size(44)
+        .y_label_area_size(52)
+        .build_cartesian_2d(0.0..1.0, 0.0..1.02)?;
+    chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(x_label).y_desc(y_label).draw()?;
+    for (index, line) in lines.iter().enumerate() {
+        let [red, green, blue] = class_color(index as u32 + 1).0;
+        let color = RGBColor(red, green, blue);
+        chart
+            .draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(2)))?
+            .label(&line.name)
+            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 14, y + 4)], color.filled()));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerLeft)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
+    root.present()?;
+    Ok(())
+}
+
+/// A matrix of counts, each row coloured by its share, such as a confusion matrix: rows are the truth.
+///
+/// # Errors
+/// [`Error::Plot`] if the file cannot be written.
+pub fn save_matrix(path: impl AsRef<Path>, title: &str, names: &[String], counts: &[Vec<u64>]) -> Result<(), Error> {
+    let path = path.as_ref();
+    draw_matrix(path, title, names, counts)
+        .map_err(|reason| Error::Plot { path: path.into(), reason: reason.to_string() })
+}
+
+fn draw_matrix(
+    path: &Path,
+    title: &str,
+    names: &[String],
+    counts: &[Vec<u64>],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let cell = (640 / names.len().max(1)).clamp(12, 80) as i32;
+    let (left, top) = (170, 150);
+    let side = cell * names.len() as i32;
+    let root = SVGBackend::new(path, ((left + side + 30) as u32, (top + side + 30) as u32)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let font = ("sans-serif", (cell / 3).clamp(8, 14));
+    let text = |text: String, at: (i32, i32)| Text::new(text, at, font);
+    root.draw(&Text::new(title.to_owned(), (16, 14), ("sans-serif", 20)))?;
+    root.draw(&Text::new("rows: labelled as, columns: detected as", (16, 42), ("sans-serif", 13)))?;
+    for (i, name) in names.iter().enumerate() {
+        let offset = i as i32 * cell;
+        root.draw(&text(name.clone(), (12, top + offset + cell / 2 - 5)))?;
+        let vertical = font.into_font().transform(FontTransform::Rotate270).color(&BLACK);
+        root.draw(&Text::new(name.clone(), (left + offset + cell / 2 - 5, top - 8), vertical))?;
+    }
+    for (row, values) in counts.iter().enumerate() {
+        let sum = values.iter().sum::<u64>().max(1) as f64;
+        for (column, &count) in values.iter().enumerate() {
+            let (x, y) = (left + column as i32 * cell, top + row as i32 * cell);
+            let share = count as f64 / sum;
+            let shade = |full: f64| (255.0 - (255.0 - full) * share) as u8;
+            let color = RGBColor(shade(33.0), shade(102.0), shade(172.0));
+            root.draw(&Rectangle::new([(x, y), (x + cell - 1, y + cell - 1)], color.filled()))?;
+            if count > 0 && cell >= 20 {
+                let ink = if share > 0.5 { WHITE } else { BLACK };
+                let style = font.into_font().color(&ink);
+                root.draw(&Text::new(count.to_string(), (x + 4, y + cell / 2 - 5), style))?;
+            }
+        }
+    }
+    root.present()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charts_hold_their_titles_names_and_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let chart = folder.path().join("pr.svg");
+        let line = Line { name: "cat".into(), points: vec![(0.0, 1.0), (0.5, 0.8), (1.0, 0.2)] };
+        save_unit_chart(&chart, "Precision", "recall", "precision", &[line]).unwrap();
+        let svg = std::fs::read_to_string(chart).unwrap();
+        assert!(svg.contains("Precision") && svg.contains("cat") && svg.contains("polyline"));
+        let matrix = folder.path().join("matrix.svg");
+        save_matrix(&matrix, "Confusion", &["cat".into(), "background".into()], &[vec![7, 3], vec![2, 0]]).unwrap();
+        let svg = std::fs::read_to_string(matrix).unwrap();
+        assert!(svg.contains("background") && svg.contains("\n7\n"));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = save_matrix("/no/such/folder/m.svg", "t", &[], &[]).unwrap_err();
+        assert!(error.to_string().contains("/no/such/folder/m.svg"));
+    }
+}
