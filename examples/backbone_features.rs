@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --release -p effdet --example backbone_features -- mobilenetv4_conv_small
 //! ```
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use burn::tensor::Tensor;
 use effdet::backbones;

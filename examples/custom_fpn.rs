@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --release -p effdet --example custom_fpn
 //! ```
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use burn::tensor::Tensor;
 use effdet::bifpn::{FpnGraph, FpnNode, FusionMethod};

@@ -17,7 +17,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use effdet_bifpn::{BiFpnConfig, FpnGraph};
 
 /// Name, graph, channels, cells, side of the input, channels of the backbone's maps.
-const CONFIGURATIONS: [(&str, &str, usize, usize, usize, [usize; 3]); 4] = [
+type Configuration = (&'static str, &'static str, usize, usize, usize, [usize; 3]);
+const CONFIGURATIONS: [Configuration; 4] = [
     ("d0", "bifpn_fa", 64, 3, 512, [40, 112, 320]),
     ("lite0", "bifpn_sum", 64, 3, 320, [40, 112, 320]),
     ("q0", "qufpn_fa", 64, 3, 512, [40, 112, 320]),
@@ -45,7 +46,9 @@ fn forward(criterion: &mut Criterion) {
         let maps: Vec<Tensor<4>> = in_channels
             .iter()
             .zip([8, 16, 32])
-            .map(|(&channels, reduction)| Tensor::ones([1, channels, side / reduction, side / reduction], &device))
+            .map(|(&channels, reduction)| {
+                Tensor::ones([1, channels, side / reduction, side / reduction], &device)
+            })
             .collect();
         let run = || {
             black_box(network.forward(maps.clone()));

@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use effdet::metrics::{
     ClassCurve, CocoEvaluator, CocoParams, CocoReport, CurveOptions, DiagnosisOptions, Findings, Loaded,
-    OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport, diagnose, evaluate_openimages,
-    evaluate_voc,
+    OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport, diagnose,
+    evaluate_openimages, evaluate_voc,
 };
 use effdet::viz::{Line, save_matrix, save_unit_chart};
 use serde::Serialize;
@@ -68,7 +68,9 @@ impl Numbers {
     fn table(&self) -> String {
         match self {
             Self::Coco(report) => report.table(),
-            Self::Voc(report) => classes(report.mean_ap, report.per_class.iter().map(|c| (c.name.as_str(), c.ap))),
+            Self::Voc(report) => {
+                classes(report.mean_ap, report.per_class.iter().map(|c| (c.name.as_str(), c.ap)))
+            }
             Self::OpenImages(report) => {
                 classes(report.mean_ap, report.per_class.iter().map(|c| (c.name.as_str(), c.ap)))
             }
@@ -108,7 +110,8 @@ pub fn plots(folder: &Path, loaded: &Loaded, iou: Option<f32>) -> Result<()> {
         options.confusion.iou = f64::from(iou);
     }
     let diagnosis = diagnose(loaded, options)?;
-    let mut curves: Vec<&ClassCurve> = diagnosis.curves.per_class.iter().filter(|c| c.ground_truth > 0).collect();
+    let mut curves: Vec<&ClassCurve> =
+        diagnosis.curves.per_class.iter().filter(|c| c.ground_truth > 0).collect();
     curves.sort_by_key(|curve| std::cmp::Reverse(curve.ground_truth));
     curves.truncate(CURVES);
     curves.insert(0, &diagnosis.curves.all);

@@ -205,6 +205,40 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A sample was asked for that is not there.
+    #[error("there is no sample {index}, only {count}")]
+    NoSuchSample {
+        /// Index asked for, from 0.
+        index: usize,
+        /// Number of samples.
+        count: usize,
+    },
+    /// A transform or a labelling function panicked.
+    #[error("{name}: a worker panicked: {message}")]
+    WorkerPanicked {
+        /// Path or name of the picture that was worked on.
+        name: String,
+        /// The panic's message.
+        message: String,
+    },
+    /// The pipeline gave pictures of different sizes for one batch.
+    #[error("{name}: the transforms gave a picture of {got} for a batch of {expected}")]
+    UnevenBatch {
+        /// Path or name of the picture.
+        name: String,
+        /// Size of the picture.
+        got: ImageSize,
+        /// Size of the batch's first picture.
+        expected: ImageSize,
+    },
+    /// An option of the loader makes no sense.
+    #[error("the loader's {option} {problem}")]
+    LoaderOption {
+        /// Name of the option.
+        option: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 fn describe_known(known: &[String]) -> String {

@@ -136,7 +136,8 @@ impl Listing {
             let names = read.into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
             self.0.insert(folder.to_owned(), names);
         }
-        self.0.get(folder).is_some_and(|names| names.contains(name))
+        // The second look is for file systems that do not mind the case of names.
+        self.0.get(folder).is_some_and(|names| names.contains(name)) || path.exists()
     }
 
     pub(crate) fn folders(&self) -> impl Iterator<Item = &PathBuf> {

@@ -84,7 +84,13 @@ fn parse(mut reader: impl BufRead + Seek, name: &str) -> Result<PictureHeader, E
     let (width, height, orientation) = if format == ImageFormat::Jpeg {
         jpeg(reader).map_err(failed)?
     } else {
-        other(reader, format).map_err(|source| match source {
+        // Before the decoder takes the reader.
+        let webp = match format {
+            ImageFormat::WebP => Some(webp_orientation(&mut reader).ok().flatten()),
+            _ => None,
+        };
+        reader.seek(SeekFrom::Start(0)).map_err(failed)?;
+        other(reader, format, webp).map_err(|source| match source {
             ImageError::Limits(_) => Error::TooMuchMemory { name: name.to_owned(), max_alloc: MAX_ALLOC },
             ImageError::Unsupported(what) => {
                 Error::Unsupported { name: name.to_owned(), what: what.to_string() }
@@ -113,7 +119,12 @@ fn turns(orientation: Orientation) -> bool {
     )
 }
 
-fn other(reader: impl BufRead + Seek, format: ImageFormat) -> Result<(u32, u32, Orientation), ImageError> {
+/// Size by `image`; `webp` holds the orientation of a WebP.
+fn other(
+    reader: impl BufRead + Seek,
+    format: ImageFormat,
+    webp: Option<Option<Orientation>>,
+) -> Result<(u32, u32, Orientation), ImageError> {
     let mut reader = ImageReader::with_format(reader, format);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_ALLOC);
@@ -121,7 +132,26 @@ fn other(reader: impl BufRead + Seek, format: ImageFormat) -> Result<(u32, u32, 
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     // As when decoding, unreadable EXIF does not lose the picture.
-    Ok((width, height, decoder.orientation().unwrap_or(Orientation::NoTransforms)))
+    let orientation = webp.unwrap_or_else(|| decoder.orientation().ok());
+    Ok((width, height, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// The EXIF orientation of a WebP. `image` allocates whatever length the chunk claims before it reads it.
+fn webp_orientation(reader: &mut (impl BufRead + Seek)) -> io::Result<Option<Orientation>> {
+    reader.seek(SeekFrom::Start(12))?;
+    loop {
+        let mut chunk = [0; 8];
+        reader.read_exact(&mut chunk)?;
+        let [k0, k1, k2, k3, l0, l1, l2, l3] = chunk;
+        let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+        if [k0, k1, k2, k3] == *b"EXIF" {
+            let mut exif = Vec::new();
+            reader.take(length.min(MAX_ALLOC)).read_to_end(&mut exif)?;
+            let is_whole = exif.len() as u64 == length;
+            return Ok(if is_whole { Orientation::from_exif_chunk(&exif) } else { None });
+        }
+        reader.seek_relative((length + length % 2) as i64)?;
+    }
 }
 
 /// Walks the segments of a JPEG up to its frame header. The decoders of `image` read the whole file for that.

@@ -50,11 +50,11 @@ impl Source {
         self
     }
 
-    pub(crate) fn labels(&self) -> Option<PathBuf> {
+    pub(crate) fn labels_path(&self) -> Option<PathBuf> {
         self.labels.as_ref().map(|path| self.root.join(path))
     }
 
-    pub(crate) fn pictures(&self) -> Option<PathBuf> {
+    pub(crate) fn pictures_path(&self) -> Option<PathBuf> {
         self.pictures.as_ref().map(|path| self.root.join(path))
     }
 

@@ -34,7 +34,7 @@ fn dirt(parsed: &Parsed) -> Vec<(DirtKind, &str, Action)> {
     found
 }
 
-fn record<'d>(dataset: &'d Dataset, id: impl Into<RecordId>) -> &'d Record {
+fn record(dataset: &Dataset, id: impl Into<RecordId>) -> &Record {
     let id = id.into();
     dataset.records.iter().find(|record| record.id == id).unwrap()
 }

@@ -206,6 +206,20 @@ fn whole_data_sets_with_one_damaged_file_are_survived() {
     }
 }
 
+/// Found by fuzzing: `image` allocates the length that the EXIF chunk of a WebP claims.
+#[test]
+fn a_webp_whose_exif_claims_gigabytes_costs_nothing() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/decode/orientation_6.webp");
+    let mut bytes = fs::read(fixture).unwrap();
+    let upright = header_of_bytes(&bytes, "a.webp").unwrap().size;
+    let exif = bytes.windows(4).position(|window| window == b"EXIF").unwrap();
+    bytes[exif + 4..exif + 8].copy_from_slice(&0xF000_0000u32.to_le_bytes());
+    PEAK.store(HELD.load(Ordering::Relaxed), Ordering::Relaxed);
+    let lying = header_of_bytes(&bytes, "a.webp").unwrap().size;
+    assert!(PEAK.load(Ordering::Relaxed) < MOST_BYTES);
+    assert_eq!((lying.width, lying.height), (upright.height, upright.width), "without orientation");
+}
+
 #[test]
 fn numbers_that_promise_much_cost_nothing() {
     let coco = br#"{"images":[{"id":1,"file_name":"a","width":4294967295,"height":4294967295}],

@@ -142,7 +142,8 @@ impl Anchors {
     /// where effdet's
     /// `np.arange` of the centres would count another one for rounding.
     pub fn generate(config: &AnchorConfig, image_size: ImageSize) -> Result<Self, Error> {
-        let sizes = (config.min_level..=config.max_level.min(MAX_LEVEL)).map(|level| image_size.feature_size(level));
+        let sizes =
+            (config.min_level..=config.max_level.min(MAX_LEVEL)).map(|level| image_size.feature_size(level));
         Self::for_features(config, image_size, &sizes.collect::<Vec<_>>())
     }
 

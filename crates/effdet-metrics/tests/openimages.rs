@@ -84,7 +84,7 @@ fn csv_errors_name_the_file_and_the_line_or_column() {
     let wrong = read(&format!("{header}a,b,0,1,0,1\na,b,0,1,0,x\n")).unwrap_err().to_string();
     assert!(wrong.ends_with("line 3: `x` is not a number"), "{wrong}");
     let short = read(&format!("{header}a,b,0\n")).unwrap_err().to_string();
-    assert!(short.ends_with("line 2: field 4 is empty"), "{short}");
+    assert!(short.ends_with("line 2: `YMin` is empty"), "{short}");
     let commas = read(&format!("{header}a.jpg,b,\"0,25\",\"1\",0,1\n")).unwrap();
     assert_eq!((commas.images(), commas.len()), (&[Id::Text("a".into())][..], 1));
 }

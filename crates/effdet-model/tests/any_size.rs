@@ -1,4 +1,5 @@
 //! One network serves pictures of any size.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use burn::tensor::{Device, Tensor};
 use effdet_core::ImageSize;
@@ -30,7 +31,8 @@ fn sizes_change_between_calls_and_need_not_divide() {
             let detections = predictor.detect(pictures, &[Some(frame), None]).unwrap();
             assert_eq!(detections.len(), 2, "{name} {height}x{width}");
             for found in &detections[0] {
-                let inside = found.bbox.x1 >= 0.0 && found.bbox.x2 <= width as f32 && found.bbox.y2 <= height as f32;
+                let inside =
+                    found.bbox.x1 >= 0.0 && found.bbox.x2 <= width as f32 && found.bbox.y2 <= height as f32;
                 assert!(inside, "{name}: {found:?} outside {height}x{width}");
             }
         }
@@ -41,9 +43,14 @@ fn sizes_change_between_calls_and_need_not_divide() {
 fn what_cannot_be_built_says_why() {
     let message = |config: EfficientDetConfig| config.init(&Device::flex()).unwrap_err().to_string();
     let good = || EfficientDetConfig::named("efficientdet_d0").unwrap();
-    assert!(EfficientDetConfig::named("efficientdet_d9").unwrap_err().to_string().contains("efficientdet_d0"));
+    assert!(
+        EfficientDetConfig::named("efficientdet_d9").unwrap_err().to_string().contains("efficientdet_d0")
+    );
     assert!(message(good().with_num_classes(0)).contains("number of classes"));
-    assert!(message(EfficientDetConfig { backbone: "efficientnet_b9".into(), ..good() }).contains("efficientnet_b0"));
+    assert!(
+        message(EfficientDetConfig { backbone: "efficientnet_b9".into(), ..good() })
+            .contains("efficientnet_b0")
+    );
     assert!(message(EfficientDetConfig { backbone_indices: vec![2, 3, 9], ..good() }).contains("9"));
     assert!(message(EfficientDetConfig { channels: 0, ..good() }).contains("channels"));
     assert!(message(EfficientDetConfig { aspect_ratios: vec![], ..good() }).contains("aspect"));

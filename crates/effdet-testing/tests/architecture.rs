@@ -1,4 +1,5 @@
 //! The repository keeps to its own rules.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -71,7 +71,12 @@ fn draw_unit_chart(
 ///
 /// # Errors
 /// [`Error::Plot`] if the file cannot be written.
-pub fn save_matrix(path: impl AsRef<Path>, title: &str, names: &[String], counts: &[Vec<u64>]) -> Result<(), Error> {
+pub fn save_matrix(
+    path: impl AsRef<Path>,
+    title: &str,
+    names: &[String],
+    counts: &[Vec<u64>],
+) -> Result<(), Error> {
     let path = path.as_ref();
     draw_matrix(path, title, names, counts)
         .map_err(|reason| Error::Plot { path: path.into(), reason: reason.to_string() })
@@ -86,7 +91,8 @@ fn draw_matrix(
     let cell = (640 / names.len().max(1)).clamp(12, 80) as i32;
     let (left, top) = (170, 150);
     let side = cell * names.len() as i32;
-    let root = SVGBackend::new(path, ((left + side + 30) as u32, (top + side + 30) as u32)).into_drawing_area();
+    let root =
+        SVGBackend::new(path, ((left + side + 30) as u32, (top + side + 30) as u32)).into_drawing_area();
     root.fill(&WHITE)?;
     let font = ("sans-serif", (cell / 3).clamp(8, 14));
     let text = |text: String, at: (i32, i32)| Text::new(text, at, font);
@@ -130,7 +136,8 @@ mod tests {
         let svg = std::fs::read_to_string(chart).unwrap();
         assert!(svg.contains("Precision") && svg.contains("cat") && svg.contains("polyline"));
         let matrix = folder.path().join("matrix.svg");
-        save_matrix(&matrix, "Confusion", &["cat".into(), "background".into()], &[vec![7, 3], vec![2, 0]]).unwrap();
+        save_matrix(&matrix, "Confusion", &["cat".into(), "background".into()], &[vec![7, 3], vec![2, 0]])
+            .unwrap();
         let svg = std::fs::read_to_string(matrix).unwrap();
         assert!(svg.contains("background") && svg.contains("\n7\n"));
     }

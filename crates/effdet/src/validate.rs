@@ -30,7 +30,8 @@ pub fn detect_dataset(
 ) -> Result<Found, Error> {
     let mut found = Found::default();
     for records in dataset.records.chunks(batch.max(1)) {
-        let read: Vec<Result<Prepared, String>> = records.par_iter().map(|record| prepare(detector, record)).collect();
+        let read: Vec<Result<Prepared, String>> =
+            records.par_iter().map(|record| prepare(detector, record)).collect();
         let prepared: Vec<Prepared> = read.iter().filter_map(|read| read.as_ref().ok().cloned()).collect();
         let mut detections = detector.detect_prepared(&prepared)?.into_iter();
         for (record, read) in records.iter().zip(read) {

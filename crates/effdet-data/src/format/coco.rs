@@ -1,19 +1,16 @@
 //! COCO instances JSON.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use effdet_core::{ClassMap, ImageSize};
-use rayon::prelude::*;
-use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
-use serde::{Deserialize, Serialize};
 
 use super::Parsed;
-use super::json_stream::{Stream, StreamError};
+use super::coco_json::{AnnotationJson, CategoryJson, ImageJson, elements, stream_error};
+use super::json_stream::Stream;
 use crate::Error;
 use crate::builder::{Corners, DatasetBuilder, Draft, DraftObject};
 use crate::dirt::{Action, At, DirtKind};
@@ -21,15 +18,13 @@ use crate::files;
 use crate::options::{ClassIds, ParseOptions, Pixels, Source};
 use crate::record::{Object, RecordId};
 
-/// Elements that one task parses.
-const ELEMENTS_PER_TASK: usize = 128;
-
 /// Reads COCO instances files.
 ///
 /// [`Source::labels`] is a file or a folder of them; by default `annotations/instances_*.json`, else any JSON in
 /// `annotations`, in the root, or `_annotations.coco.json` in the folders of the splits. Several files make one data
 /// set, each a split: `instances_train2017.json` is `train2017`. Pictures are looked for in the folder of the
-/// split, below `images` or not, in `images`, beside the file and in the root.
+/// split, below `images` or not, in `images`, beside the file and in the root. Where two files use the same picture ids, those
+/// of the later file become texts with the split before them (`val/1`).
 ///
 /// Crowds are kept and marked; `ignore` is kept as [`Object::is_ignored`]; polygons and masks are passed over, of them
 /// only `area` is taken. Category ids keep their gaps unless [`ClassIds::Contiguous`] is asked for. Files are
@@ -108,70 +103,6 @@ struct Annotation {
     is_ignored: bool,
 }
 
-#[derive(Deserialize)]
-struct ImageJson {
-    id: RecordId,
-    file_name: String,
-    #[serde(default)]
-    width: Option<f64>,
-    #[serde(default)]
-    height: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct CategoryJson {
-    id: RecordId,
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct AnnotationJson {
-    #[serde(default)]
-    id: Option<RecordId>,
-    image_id: RecordId,
-    category_id: RecordId,
-    /// `[x, y, width, height]`; a null is what remains of a NaN.
-    bbox: [Option<f64>; 4],
-    #[serde(default)]
-    area: Option<f64>,
-    #[serde(default)]
-    iscrowd: Flag,
-    #[serde(default)]
-    ignore: Flag,
-}
-
-/// 0, 1, true, false or null.
-#[derive(Default, Serialize)]
-struct Flag(bool);
-
-impl<'de> Deserialize<'de> for Flag {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FlagVisitor;
-        impl Visitor<'_> for FlagVisitor {
-            type Value = Flag;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("0 or 1")
-            }
-            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Flag, E> {
-                Ok(Flag(flag))
-            }
-            fn visit_u64<E: de::Error>(self, flag: u64) -> Result<Flag, E> {
-                Ok(Flag(flag != 0))
-            }
-            fn visit_i64<E: de::Error>(self, flag: i64) -> Result<Flag, E> {
-                Ok(Flag(flag != 0))
-            }
-            fn visit_f64<E: de::Error>(self, flag: f64) -> Result<Flag, E> {
-                Ok(Flag(flag != 0.0))
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Flag, E> {
-                Ok(Flag(false))
-            }
-        }
-        deserializer.deserialize_any(FlagVisitor)
-    }
-}
-
 fn read(reader: impl Read, path: &Path, builder: &mut DatasetBuilder) -> Result<File, Error> {
     let mut file = File {
         path: path.into(),
@@ -180,12 +111,7 @@ fn read(reader: impl Read, path: &Path, builder: &mut DatasetBuilder) -> Result<
         categories: Vec::new(),
         image_ids: Vec::new(),
     };
-    let failed = |error| match error {
-        StreamError::Read(source) => files::unreadable(path)(source),
-        StreamError::Json { offset, reason } => {
-            Error::Labels { path: path.to_owned(), at: format!("byte {offset}"), reason: reason.to_owned() }
-        }
-    };
+    let failed = |error| stream_error(error, path);
     let mut handles: HashMap<RecordId, u32> = HashMap::new();
     let mut stream = Stream::new(reader);
     stream.open().map_err(failed)?;
@@ -260,86 +186,6 @@ fn read(reader: impl Read, path: &Path, builder: &mut DatasetBuilder) -> Result<
         }
     }
     Ok(file)
-}
-
-/// Parses the elements of an array in parallel and hands them over in order.
-fn elements<T: DeserializeOwned + Send>(
-    stream: &mut Stream<impl Read>,
-    key: &str,
-    path: &Path,
-    builder: &mut DatasetBuilder,
-    mut take: impl FnMut(&mut DatasetBuilder, usize, T) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let failed = |error| match error {
-        StreamError::Read(source) => files::unreadable(path)(source),
-        StreamError::Json { offset, reason } => Error::Labels {
-            path: path.to_owned(),
-            at: format!("byte {offset}"),
-            reason: format!("{key}: {reason}"),
-        },
-    };
-    if !stream.enter_array().map_err(failed)? {
-        return Err(failed(stream.error("not an array")));
-    }
-    let mut index = 0;
-    while let Some(batch) = stream.batch(index == 0).map_err(failed)? {
-        let parsed: Vec<Result<T, String>> = batch
-            .elements
-            .par_iter()
-            .with_min_len(ELEMENTS_PER_TASK)
-            .map(|range| element(&batch.bytes[range.clone()]))
-            .collect();
-        for json in parsed {
-            match json {
-                Ok(json) => take(builder, index, json)?,
-                Err(reason) => {
-                    let detail = format!("{key}: {reason}");
-                    builder.dirt(DirtKind::Malformed, path, At::Entry(index), detail)?;
-                }
-            }
-            index += 1;
-        }
-    }
-    Ok(())
-}
-
-fn element<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes).or_else(|error| match without_non_finite(bytes) {
-        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
-        None => Err(error.to_string()),
-    })
-}
-
-/// The JSON with the `NaN` and `Infinity` that Python writes replaced by null, if there are any.
-fn without_non_finite(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut clean = Vec::with_capacity(bytes.len());
-    let (mut rest, mut in_string, mut found) = (bytes, false, false);
-    while let Some((&byte, tail)) = rest.split_first() {
-        if in_string {
-            clean.push(byte);
-            rest = tail;
-            if byte == b'\\' {
-                if let Some((&escaped, tail)) = rest.split_first() {
-                    clean.push(escaped);
-                    rest = tail;
-                }
-            } else if byte == b'"' {
-                in_string = false;
-            }
-            continue;
-        }
-        let literal = [&b"NaN"[..], b"Infinity", b"-Infinity"].into_iter().find(|l| rest.starts_with(l));
-        if let Some(literal) = literal {
-            clean.extend_from_slice(b"null");
-            rest = &rest[literal.len()..];
-            found = true;
-            continue;
-        }
-        in_string = byte == b'"';
-        clean.push(byte);
-        rest = tail;
-    }
-    found.then_some(clean)
 }
 
 fn place(id: Option<&RecordId>, index: usize) -> At {
@@ -597,7 +443,7 @@ fn label_files(source: &Source) -> Result<Vec<PathBuf>, Error> {
         path: path.to_owned(),
         what: "no COCO instances file (.json) here".to_owned(),
     };
-    let given = source.labels().or_else(|| source.root.is_file().then(|| source.root.clone()));
+    let given = source.labels_path().or_else(|| source.root.is_file().then(|| source.root.clone()));
     if let Some(path) = given {
         let found = if path.is_dir() { files::files_in(&path, &["json"])? } else { vec![path.clone()] };
         return if found.is_empty() { Err(not_found(&path)) } else { Ok(found) };
@@ -640,7 +486,7 @@ fn split_name(path: &Path) -> String {
 /// The first folder of the usual ones that has one of the first pictures, else the first that is there.
 fn picture_folder(source: &Source, labels: &Path, split: &str, images: &[(RecordId, Image)]) -> PathBuf {
     let base = source.base();
-    let mut folders = match source.pictures() {
+    let mut folders = match source.pictures_path() {
         Some(folder) => vec![folder.join(split), folder],
         None => vec![base.join(split), base.join("images").join(split), base.join("images")],
     };

@@ -67,7 +67,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         builder.reads(&table);
         let name = table.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut drafts = read(files::open(&table)?, &table, &mut builder, options)?;
-        let folders = match source.pictures() {
+        let folders = match source.pictures_path() {
             Some(folder) => vec![folder],
             None => vec![
                 source.base().to_owned(),
@@ -103,7 +103,7 @@ pub fn parse_bytes(bytes: &[u8], name: &str, options: &ParseOptions) -> Result<P
 }
 
 fn tables(source: &Source) -> Result<Vec<PathBuf>, Error> {
-    let given = source.labels().or_else(|| source.root.is_file().then(|| source.root.clone()));
+    let given = source.labels_path().or_else(|| source.root.is_file().then(|| source.root.clone()));
     let folder = given.unwrap_or_else(|| source.root.clone());
     if folder.is_file() {
         return Ok(vec![folder]);

@@ -11,6 +11,7 @@ use crate::options::{ParseOptions, Source};
 use crate::record::Dataset;
 
 pub mod coco;
+mod coco_json;
 pub mod csv;
 mod json_stream;
 pub mod open_images;
@@ -18,6 +19,7 @@ pub mod pets;
 pub mod via;
 pub mod voc;
 mod xml;
+mod yaml;
 pub mod yolo;
 
 /// A data set and what was wrong with it.

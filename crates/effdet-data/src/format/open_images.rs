@@ -223,7 +223,7 @@ fn tables(source: &Source) -> Result<Vec<PathBuf>, Error> {
         path: path.to_owned(),
         what: "no Open Images box table (*bbox*.csv) here".to_owned(),
     };
-    let given = source.labels().or_else(|| source.root.is_file().then(|| source.root.clone()));
+    let given = source.labels_path().or_else(|| source.root.is_file().then(|| source.root.clone()));
     let folders = match given {
         Some(path) if path.is_dir() => vec![path],
         Some(path) => return Ok(vec![path]),
@@ -343,7 +343,7 @@ impl Node {
 }
 
 fn picture_folder(source: &Source, split: Option<&str>) -> PathBuf {
-    let base = source.pictures().unwrap_or_else(|| source.base().to_owned());
+    let base = source.pictures_path().unwrap_or_else(|| source.base().to_owned());
     let mut folders = Vec::new();
     if let Some(split) = split {
         folders.extend([base.join(split), base.join("images").join(split)]);

@@ -32,8 +32,8 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
     let corners = Corners::Pixels(options.pixels.unwrap_or(Pixels::OneBased));
     let mut builder = DatasetBuilder::new("pets", source, corners, options);
     let annotations = source.folder(&["annotations"]).unwrap_or_else(|| source.root.clone());
-    let xmls = source.labels().unwrap_or_else(|| annotations.join("xmls"));
-    let images = source.pictures().unwrap_or_else(|| source.root.join("images"));
+    let xmls = source.labels_path().unwrap_or_else(|| annotations.join("xmls"));
+    let images = source.pictures_path().unwrap_or_else(|| source.root.join("images"));
 
     let mut lists: BTreeMap<&str, Vec<Entry>> = BTreeMap::new();
     for name in ["list", "trainval", "test"] {

@@ -39,7 +39,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         builder.reads(&path);
         let bytes = files::read(&path)?;
         let beside = path.parent().unwrap_or(source.base()).to_owned();
-        let folders = match source.pictures() {
+        let folders = match source.pictures_path() {
             Some(folder) => vec![folder],
             None => vec![beside.clone(), beside.join("images"), source.base().join("images")],
         };
@@ -67,7 +67,7 @@ pub fn parse_bytes(bytes: &[u8], name: &str, options: &ParseOptions) -> Result<P
 }
 
 fn label_files(source: &Source) -> Result<Vec<PathBuf>, Error> {
-    let given = source.labels().or_else(|| source.root.is_file().then(|| source.root.clone()));
+    let given = source.labels_path().or_else(|| source.root.is_file().then(|| source.root.clone()));
     let folder = given.unwrap_or_else(|| source.root.clone());
     if folder.is_file() {
         return Ok(vec![folder]);

@@ -196,9 +196,9 @@ fn devkit_years(source: &Source) -> Result<Vec<PathBuf>, Error> {
 
 /// Adds one folder of XML files; `year` tells several of them apart.
 fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), Error> {
-    let labels = source.labels().or_else(|| source.folder(&["Annotations", "annotations"]));
+    let labels = source.labels_path().or_else(|| source.folder(&["Annotations", "annotations"]));
     let labels = labels.unwrap_or_else(|| source.root.clone());
-    let folder = source.pictures().or_else(|| source.folder(&["JPEGImages", "images", "Images"]));
+    let folder = source.pictures_path().or_else(|| source.folder(&["JPEGImages", "images", "Images"]));
     let folder = folder.unwrap_or_else(|| labels.clone());
     let paths = if labels.is_file() { vec![labels.clone()] } else { files::files_in(&labels, &["xml"])? };
     if paths.is_empty() {

@@ -5,21 +5,15 @@ use std::path::{Component, Path, PathBuf};
 
 use effdet_core::ClassMap;
 use rayon::prelude::*;
-use saphyr_parser::{Event, Parser};
 
 use super::Parsed;
+use super::yaml::{Yaml, read_yaml};
 use crate::Error;
 use crate::builder::{Corners, DatasetBuilder, Draft, DraftObject};
 use crate::dirt::{At, DirtKind};
 use crate::files;
 use crate::options::{ParseOptions, Source};
 use crate::record::{Object, RecordId};
-
-/// Longest `data.yaml` that is read; it holds names and a few paths.
-const MAX_YAML_BYTES: usize = 1 << 20;
-
-/// Deepest nesting in a `data.yaml`.
-const MAX_YAML_DEPTH: usize = 16;
 
 /// Most classes that are made without names for them.
 const MAX_UNNAMED: u32 = 10_000;
@@ -144,7 +138,7 @@ struct Layout {
 
 impl Layout {
     fn find(source: &Source, builder: &mut DatasetBuilder) -> Result<Self, Error> {
-        let given = source.labels().unwrap_or_else(|| source.root.clone());
+        let given = source.labels_path().unwrap_or_else(|| source.root.clone());
         let file = match given.is_file() {
             true => given,
             false => description_in(&given)?.unwrap_or(given),
@@ -166,10 +160,10 @@ impl Layout {
         let yaml = read_yaml(&files::read_text(&self.file)?, &self.file)?;
         self.names = Some(names_of(&yaml, &self.file)?).filter(|names| !names.is_empty());
         let beside = self.file.parent().unwrap_or(Path::new("")).to_owned();
-        let stated = get(&yaml, "path").and_then(Yaml::scalar).map(|path| beside.join(path));
+        let stated = yaml.get("path").and_then(Yaml::scalar).map(|path| beside.join(path));
         let base = stated.filter(|path| path.is_dir()).unwrap_or(beside);
         for split in ["train", "val", "test"] {
-            let places = match get(&yaml, split) {
+            let places = match yaml.get(split) {
                 Some(Yaml::Scalar(place)) if !place.is_empty() => vec![place.as_str()],
                 Some(Yaml::List(places)) => places.iter().filter_map(Yaml::scalar).collect(),
                 _ => continue,
@@ -221,7 +215,7 @@ impl Layout {
                 break;
             }
         }
-        let images = source.pictures().unwrap_or_else(|| folder.join("images"));
+        let images = source.pictures_path().unwrap_or_else(|| folder.join("images"));
         if !images.is_dir() {
             let what = "no data.yaml, no .data file and no folder `images` here".to_owned();
             return Err(Error::LabelsNotFound { path: folder, what });
@@ -311,7 +305,7 @@ fn listed(line: &str, list: &Path, base: &Path, source: &Source) -> Picture {
     let is_there = |path: &&PathBuf| path.is_file() || labels_of(path).is_file();
     let found = candidates.iter().find(is_there).unwrap_or(&candidates[0]).clone();
     let labels = labels_of(&found);
-    let path = match (source.pictures(), found.file_name()) {
+    let path = match (source.pictures_path(), found.file_name()) {
         (Some(folder), Some(name)) => folder.join(name),
         _ => found,
     };
@@ -446,33 +440,10 @@ fn names_by_line(text: &str) -> BTreeMap<u32, String> {
     (0..).zip(text.trim_end().lines().map(|line| line.trim().to_owned())).collect()
 }
 
-/// As much of YAML as there is in a `data.yaml`.
-enum Yaml {
-    Scalar(String),
-    List(Vec<Yaml>),
-    Map(Vec<(String, Yaml)>),
-}
-
-impl Yaml {
-    fn scalar(&self) -> Option<&str> {
-        match self {
-            Self::Scalar(text) => Some(text),
-            _ => None,
-        }
-    }
-}
-
-fn get<'a>(yaml: &'a Yaml, key: &str) -> Option<&'a Yaml> {
-    match yaml {
-        Yaml::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, value)| value),
-        _ => None,
-    }
-}
-
 fn names_of(yaml: &Yaml, path: &Path) -> Result<BTreeMap<u32, String>, Error> {
     let text = |value: &Yaml| value.scalar().map(str::to_owned);
     let bad = || refused(path, "`names` is neither a list of names nor a map of numbers to names");
-    match get(yaml, "names") {
+    match yaml.get("names") {
         None => Ok(BTreeMap::new()),
         Some(Yaml::List(names)) => {
             (0..).zip(names).map(|(id, name)| Ok((id, text(name).ok_or_else(bad)?))).collect()
@@ -483,65 +454,4 @@ fn names_of(yaml: &Yaml, path: &Path) -> Result<BTreeMap<u32, String>, Error> {
             .collect(),
         Some(Yaml::Scalar(_)) => Err(bad()),
     }
-}
-
-/// Reads a YAML map. References to anchors are refused: they are how a small file becomes a large one.
-fn read_yaml(text: &str, path: &Path) -> Result<Yaml, Error> {
-    if text.len() > MAX_YAML_BYTES {
-        return Err(Error::LabelsTooLong { path: path.to_owned(), limit: MAX_YAML_BYTES as u64 });
-    }
-    /// A collection that is still open, and in a map the key that waits for its value.
-    enum Open {
-        List(Vec<Yaml>),
-        Map(Vec<(String, Yaml)>, Option<String>),
-    }
-    let mut open: Vec<Open> = Vec::new();
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| Error::Labels {
-            path: path.to_owned(),
-            at: format!("line {}", error.marker().line()),
-            reason: error.info().to_owned(),
-        })?;
-        let bad = |reason: &str| Error::Labels {
-            path: path.to_owned(),
-            at: format!("line {}", span.start.line()),
-            reason: reason.to_owned(),
-        };
-        let complete = match event {
-            Event::Scalar(text, ..) => Yaml::Scalar(text.into_owned()),
-            Event::SequenceStart(..) | Event::MappingStart(..) => {
-                if open.len() == MAX_YAML_DEPTH {
-                    return Err(bad("nested too deep"));
-                }
-                open.push(match event {
-                    Event::SequenceStart(..) => Open::List(Vec::new()),
-                    _ => Open::Map(Vec::new(), None),
-                });
-                continue;
-            }
-            Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                Some(Open::List(values)) => Yaml::List(values),
-                Some(Open::Map(entries, _)) => Yaml::Map(entries),
-                None => return Err(bad("an end without a start")),
-            },
-            Event::Alias(_) => return Err(bad("references to anchors are not read")),
-            _ => continue,
-        };
-        match open.last_mut() {
-            Some(Open::List(values)) => values.push(complete),
-            Some(Open::Map(entries, key)) => match (key.take(), complete) {
-                (Some(key), value) => entries.push((key, value)),
-                (None, Yaml::Scalar(name)) => *key = Some(name),
-                (None, _) => return Err(bad("a key that is no text")),
-            },
-            // The first document is the data set's.
-            None => {
-                return match complete {
-                    Yaml::Map(_) => Ok(complete),
-                    _ => Err(bad("not a map")),
-                };
-            }
-        }
-    }
-    Err(refused(path, "no YAML map"))
 }

@@ -22,13 +22,12 @@ impl Table {
         let file = File::open(path).map_err(|source| Error::Read { path: path.into(), source })?;
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
         let header = reader.headers().map_err(|source| Error::Csv { path: path.into(), source })?;
-        let name = |field: &str| field.trim_start_matches('\u{feff}').trim().to_ascii_lowercase();
+        let name = |field: &str| field.trim_start_matches('\u{feff}').trim().to_owned();
         Ok(Self { header: header.iter().map(name).collect(), reader, path: path.into() })
     }
 
     fn optional(&self, column: &str) -> Option<usize> {
-        let column = column.to_ascii_lowercase();
-        self.header.iter().position(|name| *name == column)
+        self.header.iter().position(|name| name.eq_ignore_ascii_case(column))
     }
 
     fn column(&self, column: &'static str) -> Result<usize, Error> {
@@ -42,7 +41,7 @@ impl Table {
             .read_record(&mut record)
             .map_err(|source| Error::Csv { path: self.path.clone(), source })?
         {
-            row(&Row { record: &record, path: &self.path })?;
+            row(&Row { record: &record, header: &self.header, path: &self.path })?;
         }
         Ok(())
     }
@@ -50,6 +49,7 @@ impl Table {
 
 struct Row<'a> {
     record: &'a StringRecord,
+    header: &'a [String],
     path: &'a Path,
 }
 
@@ -61,7 +61,9 @@ impl Row<'_> {
 
     fn text(&self, column: usize) -> Result<&str, Error> {
         let text = self.record.get(column).map(str::trim).filter(|text| !text.is_empty());
-        text.ok_or_else(|| self.refuse(format!("field {} is empty", column + 1)))
+        let name =
+            || self.header.get(column).map_or_else(|| format!("field {}", column + 1), |n| format!("`{n}`"));
+        text.ok_or_else(|| self.refuse(format!("{} is empty", name())))
     }
 
     fn number(&self, column: usize) -> Result<f64, Error> {
@@ -159,7 +161,7 @@ fn read_classes(path: &Path) -> Result<Vec<Category>, Error> {
     for record in csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file).into_records()
     {
         let record = record.map_err(failed)?;
-        let row = Row { record: &record, path };
+        let row = Row { record: &record, header: &[], path };
         let label = row.text(0)?;
         if !label.eq_ignore_ascii_case("LabelName") {
             categories.push(Category::new(label, record.get(1).unwrap_or(label).trim()));

@@ -1,0 +1,71 @@
+//! Mirror images.
+
+use super::{Rng, Sample, Transform};
+
+/// Random mirror images, left to right, top to bottom or both.
+///
+/// # Reference
+/// effdet `data.transforms.RandomFlip`, to the same samples and boxes; it draws the horizontal flip first. Its training
+/// pipeline flips horizontally with probability 0.5.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Flip {
+    /// Probability of exchanging left and right.
+    pub horizontal: f64,
+    /// Probability of exchanging top and bottom.
+    pub vertical: f64,
+}
+
+impl Flip {
+    /// Exchanges left and right with a probability.
+    pub fn horizontal(probability: f64) -> Self {
+        Self { horizontal: probability, vertical: 0.0 }
+    }
+
+    /// Exchanges top and bottom with a probability.
+    pub fn vertical(probability: f64) -> Self {
+        Self { horizontal: 0.0, vertical: probability }
+    }
+}
+
+impl Transform for Flip {
+    fn apply(&self, sample: Sample, rng: &mut Rng) -> Sample {
+        // A flip that is switched off draws nothing, as in the reference.
+        let horizontal = self.horizontal > 0.0 && rng.chance(self.horizontal);
+        let vertical = self.vertical > 0.0 && rng.chance(self.vertical);
+        flip(sample, horizontal, vertical)
+    }
+}
+
+/// The mirror image along the axes named.
+pub fn flip(mut sample: Sample, horizontal: bool, vertical: bool) -> Sample {
+    let size = sample.size();
+    if sample.is_empty() || !(horizontal || vertical) {
+        return sample;
+    }
+    if horizontal {
+        for row in sample.picture.chunks_exact_mut(3 * size.width) {
+            row.as_chunks_mut::<3>().0.reverse();
+        }
+        sample.content.x = size.width - sample.content.x - sample.content.width;
+    }
+    if vertical {
+        let stride = 3 * size.width;
+        let samples: &mut [u8] = &mut sample.picture;
+        let (upper, lower) = samples.split_at_mut(stride * (size.height / 2));
+        for (row, mirrored) in upper.chunks_exact_mut(stride).zip(lower.rchunks_exact_mut(stride)) {
+            row.swap_with_slice(mirrored);
+        }
+        sample.content.y = size.height - sample.content.y - sample.content.height;
+    }
+    for object in &mut sample.objects {
+        let bbox = &mut object.bbox;
+        if horizontal {
+            (bbox.x1, bbox.x2) = (size.width as f32 - bbox.x2, size.width as f32 - bbox.x1);
+        }
+        if vertical {
+            (bbox.y1, bbox.y2) = (size.height as f32 - bbox.y2, size.height as f32 - bbox.y1);
+        }
+    }
+    sample.letterbox = None;
+    sample
+}
