@@ -7,6 +7,7 @@
 pub mod detections;
 pub mod fixtures;
 pub mod golden;
+pub mod gradients;
 pub mod npz;
 pub mod parity;
 pub mod shared;
