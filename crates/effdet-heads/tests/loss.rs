@@ -2,6 +2,8 @@
 //!
 //! The fixture is written by `tools/golden/make_losses.py`.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -49,7 +51,6 @@ struct Gradient {
     first: Vec<f64>,
 }
 
-#[expect(clippy::unwrap_used, reason = "test helper")]
 impl Fixture {
     fn read() -> Self {
         serde_json::from_str(include_str!("fixtures/losses.json")).unwrap()
@@ -102,7 +103,6 @@ impl Fixture {
     }
 }
 
-#[expect(clippy::unwrap_used, reason = "test helper")]
 fn doubles<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.into_data().convert::<f64>().try_into_vec::<f64>().unwrap()
 }

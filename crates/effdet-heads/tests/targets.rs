@@ -2,6 +2,8 @@
 //!
 //! The fixture is written by `tools/golden/make_targets.py`.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::sync::Arc;
 
 use effdet_core::iou::iou;
