@@ -43,7 +43,7 @@ fn compare(
 ) -> Result<StepDeviation> {
     let config = gradients::config(&expected.model, golden.side)?;
     let model = gradients::model(&config, golden.seed, &expected.statistics, mode, dtype)?;
-    let (step, _) = gradients::step(golden, &config, &model, dtype)?;
+    let (step, _) = gradients::step(golden.seed, golden.batch, &config, &model, dtype)?;
     let reference = expected.modes.get(&mode).context("the fixture lacks a mode")?;
     match full {
         Some(folder) => {

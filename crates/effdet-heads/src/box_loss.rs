@@ -120,7 +120,7 @@ pub(crate) fn huber(codes: Tensor<1>, sample: &BoxSample, delta: f64) -> Tensor<
 ///
 /// # Reference
 /// torchvision `generalized_box_iou_loss`, `distance_box_iou_loss` and `complete_box_iou_loss`.
-pub(crate) fn iou(codes: Tensor<1>, sample: &BoxSample, kind: BoxLoss) -> Tensor<1> {
+pub(crate) fn overlap(codes: Tensor<1>, sample: &BoxSample, kind: BoxLoss) -> Tensor<1> {
     let (device, dtype) = (codes.device().without_autodiff(), codes.dtype());
     let column = |values: Vec<f64>| Tensor::<1>::from_data(values.as_slice(), (&device, dtype));
     let anchor = |i: usize| column(sample.anchors.iter().map(|anchor| anchor[i]).collect());

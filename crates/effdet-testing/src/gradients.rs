@@ -71,6 +71,48 @@ pub struct StepGolden {
     pub running: BTreeMap<String, Description>,
 }
 
+/// What `tools/golden/make_training_steps.py` wrote: ten steps on one batch, batch norms in training mode.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TrainingStepsGolden {
+    /// Name of the configuration.
+    pub model: String,
+    /// Seed of weights, pictures, objects and directions.
+    pub seed: u64,
+    /// Height and width of the pictures.
+    pub side: usize,
+    /// Number of pictures.
+    pub batch: usize,
+    /// Moments of the running statistics before the first step.
+    pub statistics: Moments,
+    /// One for each optimiser.
+    pub runs: Vec<RunGolden>,
+}
+
+/// Ten steps of one optimiser, with PyTorch's meaning of every option.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RunGolden {
+    /// `sgd` or `adamw`.
+    pub optimizer: String,
+    /// Constant learning rate.
+    pub lr: f64,
+    /// Momentum of SGD; no dampening, no Nesterov.
+    #[serde(default)]
+    pub momentum: f64,
+    /// Coefficients of AdamW's averages.
+    #[serde(default)]
+    pub betas: [f64; 2],
+    /// Added to AdamW's denominator.
+    #[serde(default)]
+    pub eps: f64,
+    /// Weight decay of the parameters with more than one axis whose name does not end in `.bias`; the others have none.
+    pub weight_decay: f64,
+    /// Loss, class part and box part before each step.
+    pub losses: Vec<[f64; 3]>,
+    /// Every parameter and running statistic after the last step.
+    #[serde(rename = "final")]
+    pub last: BTreeMap<String, Description>,
+}
+
 /// What we computed in one step.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -167,14 +209,15 @@ pub fn targets(
 /// # Errors
 /// If outputs and targets do not fit, or the device fails.
 pub fn step(
-    golden: &GradientsGolden,
+    seed: u64,
+    batch: usize,
     config: &EfficientDetConfig,
     model: &EfficientDet,
     dtype: DType,
 ) -> Result<(Step, usize)> {
     let device = Device::flex().autodiff();
-    let outputs = model.forward(pictures(golden.seed, golden.batch, golden.side, &device, dtype));
-    let targets = targets(config, golden.seed, golden.batch, &outputs)?;
+    let outputs = model.forward(pictures(seed, batch, config.image_size.height, &device, dtype));
+    let targets = targets(config, seed, batch, &outputs)?;
     let loss = DetectionLossConfig::default().init()?;
     let LossParts { total, class, boxes } =
         loss.forward(&outputs.class_logits, &outputs.box_deltas, &targets)?;
