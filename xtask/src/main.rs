@@ -1,5 +1,6 @@
 //! Tasks of this repository: `cargo xtask --help`.
 
+mod gradients;
 mod parity;
 
 use std::path::PathBuf;
@@ -15,6 +16,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Compare a training step of six detectors with the reference and write docs/gradients.md.
+    Gradients {
+        /// Folder that `tools/golden/make_gradients.py --full` wrote; without it, summaries are compared.
+        #[arg(long)]
+        full: Option<PathBuf>,
+    },
     /// Compare every network with the reference and write docs/parity.md.
     Parity {
         /// Folder of shared reference data; by default `EFFDET_SHARED`, else `shared` beside the repository.
@@ -28,6 +35,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
+        Task::Gradients { full } => gradients::run(full),
         Task::Parity { shared, png } => parity::run(shared, png),
     }
 }

@@ -8,6 +8,7 @@ pub mod blood_cells;
 pub mod detections;
 pub mod fixtures;
 pub mod golden;
+pub mod gradients;
 pub mod npz;
 pub mod parity;
 pub mod shared;

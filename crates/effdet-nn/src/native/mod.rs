@@ -11,5 +11,18 @@ mod program;
 pub mod simd;
 mod workers;
 
+use burn::tensor::Device;
+
 pub use program::{NoKernel, Output, Program};
 pub use workers::Workers;
+
+/// Whether the kernels compute what tensors on this device would be computed with.
+pub fn runs_on(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return *device == Device::flex();
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = device;
+        false
+    }
+}
