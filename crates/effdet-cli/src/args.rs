@@ -34,6 +34,8 @@ pub enum Command {
     ///
     /// Exit status: 0 all well, 1 some pictures failed, 2 wrong usage or unusable weights or labels.
     Val(ValArgs),
+    /// Time the stages of detection on made-up pictures; weights do not matter for it.
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +122,24 @@ pub struct DetectorArgs {
     /// Number of processor threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+
+    /// Timed runs of each stage.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub runs: u16,
+
+    /// Run the network as the framework's operations instead of in its inference form.
+    #[arg(long)]
+    pub composed: bool,
+
+    /// Write the figures as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -33,7 +33,10 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
         std: args.std.map(|std| std.0),
         decode: Some(decode_config(args, score)),
     };
-    let detector = Detector::from_checkpoint(weights, &options, &device)?;
+    let mut detector = Detector::from_checkpoint(weights, &options, &device)?;
+    if let Some(threads) = args.threads {
+        detector.set_inference(Some(threads.into()));
+    }
     let broken = detector.load_report().map_or(&[][..], |report| report.non_finite.as_slice());
     if let [first, ..] = broken {
         let (count, name) = (broken.len(), &first.name);

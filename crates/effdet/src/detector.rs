@@ -142,6 +142,12 @@ impl Detector {
         self.load_report.as_ref()
     }
 
+    /// Sets the number of threads of the network's inference form on the CPU, by default as many as there are cores;
+    /// with `None` the network runs as the framework's operations, as it does on every other device.
+    pub fn set_inference(&mut self, threads: Option<usize>) {
+        self.predictor.set_inference(threads);
+    }
+
     /// Changes how outputs become detections.
     ///
     /// # Errors
