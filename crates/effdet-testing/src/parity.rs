@@ -91,8 +91,9 @@ impl Deviation {
 }
 
 /// The larger, where not-a-number is larger than anything.
-fn worst(a: f64, b: f64) -> f64 {
-    if b.is_nan() { b } else { a.max(b) }
+pub(crate) fn worst(a: f64, b: f64) -> f64 {
+    // f64::max drops not-a-number on either side
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 /// Builds a backbone with synthetic weights and compares its features, and its class logits if the reference has them.
