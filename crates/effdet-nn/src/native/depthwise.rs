@@ -1,6 +1,6 @@
 //! Depthwise convolution on channels-last maps.
 
-use super::activate;
+use super::activate::{self, Tile};
 use super::simd::{Simd, dispatch, isa};
 use crate::Activation;
 
@@ -186,7 +186,7 @@ unsafe fn pixels<S: Simd, const COUNT: usize>(row: &Row<'_>, x: usize, edge: boo
         while channel < channels {
             let count = (channels - channel).min(S::LANES);
             let whole = count == S::LANES;
-            let mut values = [[S::load(filter.bias.as_ptr().add(channel)); 1]; COUNT];
+            let mut sums = [S::load(filter.bias.as_ptr().add(channel)); COUNT];
             for ky in row.first..row.end {
                 let line = row.start + (ky * window.dilation) as isize;
                 let line = line * window.width as isize;
@@ -196,33 +196,32 @@ unsafe fn pixels<S: Simd, const COUNT: usize>(row: &Row<'_>, x: usize, edge: boo
                     let tap = filter.taps.as_ptr().add((ky * window.kernel + kx) * padded + channel);
                     let weight = S::load(tap);
                     if whole {
-                        for (i, value) in values.iter_mut().enumerate() {
-                            value[0] = S::mul_add(S::load(from.add(i * step)), weight, value[0]);
+                        for (i, sum) in sums.iter_mut().enumerate() {
+                            *sum = S::mul_add(S::load(from.add(i * step)), weight, *sum);
                         }
                     } else {
-                        for (i, value) in values.iter_mut().enumerate() {
-                            let input = S::load_partial(from.add(i * step), count);
-                            value[0] = S::mul_add(input, weight, value[0]);
+                        for (i, sum) in sums.iter_mut().enumerate() {
+                            *sum = S::mul_add(S::load_partial(from.add(i * step), count), weight, *sum);
                         }
                     }
                 }
             }
-            activate::tile::<S, COUNT, 1>(row.activation, &mut values);
+            let mut tile = Tile::new();
+            let values = tile.start();
+            for (i, sum) in sums.iter().enumerate() {
+                S::store(values.add(i * S::LANES), *sum);
+            }
+            activate::vectors::<S>(row.activation, values, COUNT);
             let to = row.output.add((row.y * window.out_width + x) * channels + channel);
-            for (i, value) in values.iter().enumerate() {
-                if whole {
-                    S::store(to.add(i * channels), value[0]);
-                } else {
-                    S::store_partial(to.add(i * channels), value[0], count);
-                }
+            let mut total = S::splat(0.0);
+            for i in 0..COUNT {
+                let value = S::load(values.add(i * S::LANES));
+                S::store_partial(to.add(i * channels), value, count);
+                total = S::add(total, value);
             }
             if !row.sums.is_null() {
                 let to = row.sums.add(channel);
-                let mut sum = S::load(to);
-                for value in &values {
-                    sum = S::add(sum, value[0]);
-                }
-                S::store(to, sum);
+                S::store(to, S::add(S::load(to), total));
             }
             channel += S::LANES;
         }
