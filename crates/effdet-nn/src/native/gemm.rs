@@ -68,6 +68,13 @@ impl PackedFilter {
         (vectors / 2).max(1)
     }
 
+    /// The output channels of a panel.
+    pub fn panel_columns(&self, panel: usize) -> std::ops::Range<usize> {
+        let wide = 2 * isa().lanes();
+        let end = if panel + 1 == self.panels() { self.outputs } else { (panel + 1) * wide };
+        panel * wide..end
+    }
+
     /// Numbers of the packed weights.
     pub fn len(&self) -> usize {
         self.data.len()
@@ -255,7 +262,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
         let plain = output.residual.is_null() && output.activation == Activation::Identity;
         if plain && last == S::LANES {
             for (r, sums) in sums.iter().enumerate() {
-                let to = output.start.add((row + r) * output.stride + column);
+                let to = output.start.wrapping_add((row + r) * output.stride + column);
                 for (v, sum) in sums.iter().enumerate() {
                     S::store(to.add(v * S::LANES), *sum);
                 }
@@ -299,7 +306,7 @@ unsafe fn finish<S: Simd>(
         }
         activate::vectors::<S>(output.activation, values, rows * vectors);
         for r in 0..rows {
-            let to = output.start.add((row + r) * output.stride + column);
+            let to = output.start.wrapping_add((row + r) * output.stride + column);
             for v in 0..vectors {
                 let value = S::load(values.add((r * vectors + v) * S::LANES));
                 S::store_partial(to.add(v * S::LANES), value, count(v));
