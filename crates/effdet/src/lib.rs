@@ -25,6 +25,7 @@
 //! - `flex` (default), `cuda`, `wgpu`, `tch`: Burn's backend of that name, chosen at run time with [`device()`]
 //! - `libjpeg-turbo`: JPEG decoded to the bits of Pillow's decoder; needs cmake, nasm and a C compiler
 
+mod anchor_fit;
 mod detector;
 mod device;
 mod error;
@@ -46,6 +47,7 @@ pub use effdet_nn as nn;
 pub use effdet_viz as viz;
 pub use effdet_weights as weights;
 
+pub use anchor_fit::{AnchorFit, ClassCoverage, Coverage, Shape, fit_anchors};
 pub use detector::Detector;
 pub use device::device;
 pub use error::Error;

@@ -1,5 +1,6 @@
 //! The sub-commands.
 
+pub mod dataset;
 pub mod evaluate;
 pub mod info;
 pub mod models;
