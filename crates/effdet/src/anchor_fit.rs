@@ -29,6 +29,13 @@ pub struct Coverage {
     pub covered: f64,
 }
 
+impl Coverage {
+    /// What the search makes as large as it can: the mean alone would give up the few boxes of a rare shape.
+    fn fitness(&self) -> f64 {
+        self.mean_iou + self.covered
+    }
+}
+
 /// The boxes of one class that anchors cover.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassCoverage {
@@ -73,8 +80,8 @@ pub struct AnchorFit {
     /// Mean IoU of a box with its shape, both centred on the same point: what free anchors of these shapes could reach
     /// at best.
     pub shapes_mean_iou: f64,
-    /// Anchors of the same number that fit better, if the search found any: aspect ratios by k-means, then the best base
-    /// size.
+    /// Anchors of the same number that fit better, if the search found any: aspect ratios by k-means or those there are,
+    /// and the base size with the largest sum of `mean_iou` and `covered`.
     pub suggestion: Option<Coverage>,
 }
 
@@ -111,7 +118,7 @@ pub fn fit_anchors(
             Ok::<_, Error>(coverage(&config, &best))
         })
         .transpose()?
-        .filter(|better| better.mean_iou > current.mean_iou);
+        .filter(|better| better.fitness() > current.fitness());
     Ok(AnchorFit {
         image_size,
         boxes: boxes.len(),
@@ -267,9 +274,9 @@ fn suggest(
             let tried = AnchorConfig { aspect_ratios: aspect_ratios.clone(), anchor_scale, ..config.clone() };
             let anchors = Anchors::generate(&tried, image_size)?;
             let ious: Vec<f32> = sample.par_iter().map(|bbox| best_iou(&anchors, bbox)).collect();
-            let (mean, _) = summary(ious.into_iter());
-            if best.as_ref().is_none_or(|(highest, _)| mean > *highest) {
-                best = Some((mean, tried));
+            let fitness = coverage(&tried, &ious).fitness();
+            if best.as_ref().is_none_or(|(highest, _)| fitness > *highest) {
+                best = Some((fitness, tried));
             }
         }
     }
