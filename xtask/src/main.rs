@@ -20,11 +20,14 @@ enum Task {
         /// Folder of shared reference data; by default `EFFDET_SHARED`, else `shared` beside the repository.
         #[arg(long)]
         shared: Option<PathBuf>,
+        /// Folder of the blood cell test pictures as Pillow decodes them (`tools/golden/decode_with_pillow.py`).
+        #[arg(long)]
+        png: Option<PathBuf>,
     },
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
-        Task::Parity { shared } => parity::run(shared),
+        Task::Parity { shared, png } => parity::run(shared, png),
     }
 }
