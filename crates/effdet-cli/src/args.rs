@@ -170,7 +170,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     pub class_names: Option<PathBuf>,
 
-    /// openimages: CSV of verified image-level labels (Challenge).
+    /// openimages: CSV of verified image-level labels; the metric is then that of the Challenge, which counts groups.
     #[arg(long, value_name = "FILE")]
     pub image_labels: Option<PathBuf>,
 }

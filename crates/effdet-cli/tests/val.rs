@@ -9,6 +9,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use common::{Fixture, effdet, fails, read_json};
+use effdet_testing::blood_cells::{CHECKPOINT, MEAN, MODEL, STD};
 use effdet_testing::shared::shared_or_skip;
 use serde_json::{Value, json};
 
