@@ -77,8 +77,8 @@ def main():
         theirs.append(effdets(args))
         own.append(ours(args))
     print(f"pictures per second, every epoch: effdet {theirs}, ours {own}")
-    best, ours = max(theirs[1:]), max(own[1:])
-    print(f"effdet {best:.1f}, ours {ours:.1f}, ratio {ours / best:.2f}")
+    best, fastest = max(theirs[1:]), max(own[1:])
+    print(f"effdet {best:.1f}, ours {fastest:.1f}, ratio {fastest / best:.2f}")
     if args.page:
         count = len(list(args.dir.glob("*.jpg")))
         write_section("Data and evaluation: training input", f"""
@@ -88,9 +88,9 @@ def main():
 | | pictures per second |
 |---|---|
 | effdet's PyTorch loader | {best:.1f} |
-| effdet-data | {ours:.1f} |
+| effdet-data | {fastest:.1f} |
 
-{ours / best:.2f} times as many.
+{fastest / best:.2f} times as many.
 """)
 
 

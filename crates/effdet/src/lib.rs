@@ -18,7 +18,8 @@
 //! The crates it is made of are re-exported under short names: [`model`] for the 47 configurations and the network,
 //! [`backbones`], [`bifpn`] and [`heads`] for its parts, [`weights`] for checkpoints, [`data`] for pictures, [`viz`]
 //! for drawing, [`core`](mod@crate::core) for boxes and class names, [`metrics`] for evaluation,
-//! [`nn`] for layers. [`validate`] runs a detector over a labelled data set.
+//! [`nn`] for layers. [`validate`] runs a detector over a labelled data set, [`fit_anchors`] compares its anchors with the
+//! boxes of one.
 //!
 //! # Feature flags
 //!
