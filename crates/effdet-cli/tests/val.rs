@@ -137,19 +137,13 @@ fn blood_cells(shared: &Path, data: &Path) -> Vec<(&'static str, f64, f64)> {
     fs::write(labels.path(), "RBC\nWBC\nPlatelets\n").unwrap();
     let mut command = effdet();
     command.arg("val").arg("--data").arg(data).args(["--format", "voc", "--split", "test"]);
-    command.args(["--model", "tf_efficientdet_lite0", "--weights"]);
-    command.arg(shared.join("checkpoints/tf_efficientdet_lite0-bccd.pth")).arg("--labels").arg(labels.path());
-    // Trained with ImageNet's mean and deviation, unlike the published weights of this model.
-    command.args([
-        "--mean",
-        "0.485,0.456,0.406",
-        "--std",
-        "0.229,0.224,0.225",
-        "--batch",
-        "4",
-        "--json",
-        "-",
-    ]);
+    command
+        .args(["--model", MODEL, "--weights"])
+        .arg(shared.join(CHECKPOINT))
+        .arg("--labels")
+        .arg(labels.path());
+    let list = |values: [f32; 3]| values.map(|value| value.to_string()).join(",");
+    command.args(["--mean", &list(MEAN), "--std", &list(STD), "--batch", "4", "--json", "-"]);
     let report: Value = serde_json::from_slice(&command.assert().success().get_output().stdout).unwrap();
     let expected = read_json(&shared.join("checkpoints/tf_efficientdet_lite0-bccd.test.json"));
     NUMBERS
