@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Val(args) => commands::val::run(&args),
+        Command::Dataset(args) => commands::dataset::run(&args),
     };
     result.unwrap_or_else(|error| {
         // `effdet models | head` is no failure.

@@ -1,12 +1,14 @@
 //! Boxes and labels drawn on pictures
 
 mod annotate;
+mod chart;
 mod color;
 mod error;
 mod plot;
 mod save;
 
 pub use annotate::{Style, annotate};
+pub use chart::{Points, save_bars, save_histogram, save_page, save_scatter};
 pub use color::{class_color, text_color};
 pub use error::Error;
 pub use plot::{Line, save_matrix, save_unit_chart};

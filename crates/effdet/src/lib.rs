@@ -18,13 +18,15 @@
 //! The crates it is made of are re-exported under short names: [`model`] for the 47 configurations and the network,
 //! [`backbones`], [`bifpn`] and [`heads`] for its parts, [`weights`] for checkpoints, [`data`] for pictures, [`viz`]
 //! for drawing, [`core`](mod@crate::core) for boxes and class names, [`metrics`] for evaluation,
-//! [`nn`] for layers. [`validate`] runs a detector over a labelled data set.
+//! [`nn`] for layers. [`validate`] runs a detector over a labelled data set, [`fit_anchors`] compares its anchors with the
+//! boxes of one.
 //!
 //! # Feature flags
 //!
 //! - `flex` (default), `cuda`, `wgpu`, `tch`: Burn's backend of that name, chosen at run time with [`device()`]
 //! - `libjpeg-turbo`: JPEG decoded to the bits of Pillow's decoder; needs cmake, nasm and a C compiler
 
+mod anchor_fit;
 mod detector;
 mod device;
 mod error;
@@ -46,6 +48,7 @@ pub use effdet_nn as nn;
 pub use effdet_viz as viz;
 pub use effdet_weights as weights;
 
+pub use anchor_fit::{AnchorFit, ClassCoverage, Coverage, Shape, fit_anchors};
 pub use detector::Detector;
 pub use device::device;
 pub use error::Error;

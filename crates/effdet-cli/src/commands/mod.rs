@@ -1,6 +1,7 @@
 //! The sub-commands.
 
 pub mod bench;
+pub mod dataset;
 pub mod evaluate;
 pub mod info;
 pub mod models;
