@@ -44,8 +44,9 @@ DATA = [
     ("ns_jft_in1k", "ImageNet-1k, and JFT-300M labelled by a teacher (Noisy Student)"),
     ("fb_ssl_yfcc100m_ft_in1k", "YFCC-100M (semi-supervised), then ImageNet-1k"),
     ("fb_swsl_ig1b_ft_in1k", "1 billion Instagram pictures (semi-weakly supervised), then ImageNet-1k"),
-    ("bamboo", "Bamboo"), ("in12k", "ImageNet-12k"), ("in21k", "ImageNet-21k"), ("in1k", "ImageNet-1k"),
+    ("in12k", "ImageNet-12k"), ("in21k", "ImageNet-21k"), ("in1k", "ImageNet-1k"),
 ]
+LICENCES = {"apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause", "cc-by-nc-4.0": "CC-BY-NC-4.0"}
 CSP_AND_RESNET = ["resnet50", "cspresnet50", "cspresnext50", "cspdarknet53"]
 
 
@@ -112,7 +113,8 @@ def backbones():
     for name in names + CSP_AND_RESNET:
         assert is_model(name)
         default = _model_default_cfgs[name]
-        usable = [(tag, cfg) for tag, cfg in default.cfgs.items() if cfg.has_weights]
+        # Weights without a stated licence (resnet50.bamboo) are left out.
+        usable = [(tag, cfg) for tag, cfg in default.cfgs.items() if cfg.has_weights and cfg.license]
         for index, (tag, cfg) in enumerate(usable):
             assert cfg.hf_hub_id == "timm/" and not cfg.hf_hub_filename and not cfg.custom_load, name
             lines = ["", "[[backbone]]"]
@@ -124,7 +126,7 @@ def backbones():
             digits = hash_in_name(cfg.url) if cfg.url else None
             row(lines, "url", cfg.url if digits else None)
             row(lines, "hash", digits)
-            row(lines, "licence", cfg.license and cfg.license.replace("apache", "Apache"))
+            row(lines, "licence", LICENCES[cfg.license])
             row(lines, "trained_on", next(said for part, said in DATA if part in tag))
             row(lines, "classes", cfg.num_classes)
             row(lines, "image_size", list(cfg.input_size[1:]))

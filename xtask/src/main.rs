@@ -1,6 +1,7 @@
 //! Tasks of this repository: `cargo xtask --help`.
 
 mod parity;
+mod weights;
 
 use std::path::PathBuf;
 
@@ -21,10 +22,20 @@ enum Task {
         #[arg(long)]
         shared: Option<PathBuf>,
     },
+    /// Fetch published weights: the same as `effdet weights download`.
+    DownloadWeights {
+        /// Names, --all, --backbones, --dir DIR.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Write WEIGHTS.md from the registry of published weights.
+    WeightsPage,
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Parity { shared } => parity::run(shared),
+        Task::DownloadWeights { arguments } => weights::download(&arguments),
+        Task::WeightsPage => weights::write_page(),
     }
 }

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Info(args) => commands::info::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Val(args) => commands::val::run(&args),
+        Command::Weights(command) => commands::weights::run(&command),
     };
     result.unwrap_or_else(|error| {
         // `effdet models | head` is no failure.

@@ -71,8 +71,9 @@ struct Registry {
 }
 
 static REGISTRY: LazyLock<Vec<WeightsEntry>> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the file is part of the crate and a test reads it")]
-    let registry: Registry = toml::from_str(include_str!("../data/registry.toml")).expect("a valid registry");
+    // The file is part of the crate, and a test reads it.
+    let registry: Registry = toml::from_str(include_str!("../data/registry.toml"))
+        .unwrap_or_else(|error| panic!("registry.toml: {}", error.message()));
     registry.detector.into_iter().chain(registry.backbone).collect()
 });
 

@@ -243,7 +243,7 @@ fn is_norm(layer: &str) -> Option<usize> {
 /// Stage and place in the stage of a block.
 fn position(net: &str, block: usize) -> Option<(usize, usize)> {
     let depth = DEPTHS.iter().find(|(name, _)| *name == net)?.1;
-    // The ends of the lite networks are not scaled; those of the others round up to one in B0 and B1 only.
+    // The first and last stage of the lite networks are not scaled.
     let fixed = |stage: usize| net.contains("lite") && (stage == 0 || stage == 6);
     let mut first = 0;
     for (stage, repeats) in REPEATS.iter().enumerate() {

@@ -5,3 +5,4 @@ pub mod info;
 pub mod models;
 pub mod predict;
 pub mod val;
+pub mod weights;

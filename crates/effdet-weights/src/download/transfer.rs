@@ -66,17 +66,20 @@ pub(super) fn fetch(
     events: &mut dyn FnMut(FetchEvent<'_>),
 ) -> Result<(), Error> {
     let events = std::cell::RefCell::new(events);
+    let mut most = 0;
     client.persist(
-        || attempt(client, url, token, wanted, &mut |event| (events.borrow_mut())(event)),
+        || attempt(client, url, token, wanted, &mut most, &mut |event| (events.borrow_mut())(event)),
         |error, wait| (events.borrow_mut())(FetchEvent::Retry { error, wait }),
     )
 }
 
+/// `most` is how far any attempt came: a server that sends the same part again and again makes no progress.
 fn attempt(
     client: &Client,
     url: &str,
     token: Option<&str>,
     wanted: &Wanted<'_>,
+    most: &mut u64,
     events: &mut dyn FnMut(FetchEvent<'_>),
 ) -> Result<(), Failure> {
     let disk = |source: io::Error| Failure::Final(Error::Write { path: wanted.part.into(), source });
@@ -126,7 +129,7 @@ fn attempt(
             let limit = wanted.bytes.or(total).unwrap_or(LONGEST);
             let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
             part.seek(SeekFrom::Start(have)).map_err(disk)?;
-            let start = have;
+            let before = (*most).max(have);
             let mut buffer = vec![0; 1 << 16];
             loop {
                 events(FetchEvent::Transfer { url, done: have, total });
@@ -136,7 +139,7 @@ fn attempt(
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(source) => {
                         let error = Error::Network { url: url.to_owned(), source };
-                        return Err(Failure::Passing { error, wait: None, progressed: have > start });
+                        return Err(Failure::Passing { error, wait: None, progressed: have > before });
                     }
                 };
                 if have + count as u64 > limit {
@@ -146,11 +149,12 @@ fn attempt(
                 part.write_all(&buffer[..count]).map_err(disk)?;
                 hasher.update(&buffer[..count]);
                 have += count as u64;
+                *most = (*most).max(have);
             }
             if total.is_some_and(|total| have < total) {
                 let source = io::Error::from(io::ErrorKind::UnexpectedEof);
                 let error = Error::Network { url: url.to_owned(), source };
-                return Err(Failure::Passing { error, wait: None, progressed: have > start });
+                return Err(Failure::Passing { error, wait: None, progressed: have > before });
             }
         }
     }
