@@ -20,5 +20,6 @@ pub fn download(arguments: &[String]) -> anyhow::Result<()> {
 /// Writes WEIGHTS.md.
 pub fn write_page() -> anyhow::Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../WEIGHTS.md");
-    std::fs::write(&path, effdet_weights::weights_page()).with_context(|| format!("writing {}", path.display()))
+    std::fs::write(&path, effdet_weights::weights_page())
+        .with_context(|| format!("writing {}", path.display()))
 }

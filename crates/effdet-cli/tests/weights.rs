@@ -125,13 +125,17 @@ fn checkpoints_are_converted_averaged_and_inspected() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../effdet-weights/tests/fixtures");
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let fixture = |name: &str| fixtures.join(name).to_str().unwrap().to_owned();
-    let run = |arguments: &[&str]| Command::from_std(effdet(folder.path(), "http://127.0.0.1:9", arguments)).assert();
+    let run = |arguments: &[&str]| {
+        Command::from_std(effdet(folder.path(), "http://127.0.0.1:9", arguments)).assert()
+    };
 
     let training = fixture("training.pth.tar");
     run(&["convert", &training, &at("ema.safetensors"), "--ema", "--dtype", "f16"]).success();
     run(&["convert", &training, &at("last.safetensors")]).success();
-    run(&["average", &at("last.safetensors"), &at("last.safetensors"), "--out", &at("mean.safetensors")]).success();
-    let open = |name: &str| effdet::weights::Checkpoint::open(at(name)).unwrap().read_f32("bn1.bias").unwrap();
+    run(&["average", &at("last.safetensors"), &at("last.safetensors"), "--out", &at("mean.safetensors")])
+        .success();
+    let open =
+        |name: &str| effdet::weights::Checkpoint::open(at(name)).unwrap().read_f32("bn1.bias").unwrap();
     let (ema, last) = (open("ema.safetensors"), open("last.safetensors"));
     assert!(ema.iter().zip(&last).all(|(ema, last)| (ema + 1.0 - last).abs() < 1e-6), "{ema:?} {last:?}");
     assert_eq!(open("mean.safetensors"), last);

@@ -53,9 +53,17 @@ pub struct TensorInfo {
 /// Where a tensor's bytes are.
 #[derive(Debug)]
 enum Location {
-    File { start: u64, length: u64 },
+    File {
+        start: u64,
+        length: u64,
+    },
     /// An array of TensorFlow, with the shape it has there.
-    Array { start: u64, length: u64, shape: Vec<usize>, layout: TensorFlowLayout },
+    Array {
+        start: u64,
+        length: u64,
+        shape: Vec<usize>,
+        layout: TensorFlowLayout,
+    },
     /// Scalars that make a vector, in its order.
     Elements(Vec<u64>),
     Torch(pytorch_reader::Tensor),

@@ -88,7 +88,10 @@ mod tests {
     fn narrower_types_round_and_refuse_what_they_cannot_hold() {
         let half = from_f32(&[1.0, f32::NAN], DType::F16).ok().unwrap();
         assert_eq!(&half[..2], f16::from_f32(1.0).to_le_bytes());
-        assert_eq!(from_f32(&[1.0 + 1e-4], DType::BF16).ok(), Some(bf16::from_f32(1.0).to_le_bytes().to_vec()));
+        assert_eq!(
+            from_f32(&[1.0 + 1e-4], DType::BF16).ok(),
+            Some(bf16::from_f32(1.0).to_le_bytes().to_vec())
+        );
         assert!(from_f32(&[1e6], DType::F16).is_err() && from_f32(&[1e6], DType::BF16).is_ok());
         assert!(from_f32(&[f32::INFINITY], DType::F16).is_ok());
         assert!(from_f32(&[1.0], DType::I64).is_err());

@@ -40,4 +40,6 @@ pub use safetensors::Dtype as DType;
 pub use save::{average_checkpoints, convert_checkpoint, save_safetensors, save_safetensors_as};
 pub use store::{Retry, Verified, WeightsStore, sha256};
 pub use tensorflow::{TensorFlowLayout, TensorFlowName, tensorflow_name};
-pub use transfer::{Adapted, ClassHead, TransferOptions, TransferReport, adapt_input_channels, transfer_into};
+pub use transfer::{
+    Adapted, ClassHead, TransferOptions, TransferReport, adapt_input_channels, transfer_into,
+};

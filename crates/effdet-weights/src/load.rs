@@ -40,7 +40,8 @@ impl LoadOptions {
     /// # Reference
     /// timm `create_model(..., features_only=True, pretrained=True)`, `FeatureListNet`.
     pub fn timm_classifier() -> Self {
-        const HEADS: [&str; 7] = ["conv_head.", "norm_head.", "bn2.", "classifier.", "head.", "fc.", "global_pool."];
+        const HEADS: [&str; 7] =
+            ["conv_head.", "norm_head.", "bn2.", "classifier.", "head.", "fc.", "global_pool."];
         let key_map = |path: &str| match path.split_once('_') {
             Some((part @ ("stem" | "stages"), rest)) => Cow::Owned(format!("{part}.{rest}")),
             _ => Cow::Owned(path.to_owned()),

@@ -269,10 +269,7 @@ mod tests {
 
     #[test]
     fn bare_names_mean_the_default_and_unknown_ones_get_suggestions() {
-        assert_eq!(
-            WeightsEntry::named("tf_efficientnet_b0").unwrap().name,
-            "tf_efficientnet_b0.ns_jft_in1k"
-        );
+        assert_eq!(WeightsEntry::named("tf_efficientnet_b0").unwrap().name, "tf_efficientnet_b0.ns_jft_in1k");
         assert_eq!(
             WeightsEntry::named("tf_efficientnet_b0.aa_in1k").unwrap().network(),
             "tf_efficientnet_b0"

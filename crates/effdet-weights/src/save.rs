@@ -103,8 +103,11 @@ pub fn convert_checkpoint(
         if found == row.dtype {
             return Ok(bytes);
         }
-        let unsupported =
-            || Error::UnsupportedDType { path: checkpoint.path().into(), name: row.name.into(), dtype: found };
+        let unsupported = || Error::UnsupportedDType {
+            path: checkpoint.path().into(),
+            name: row.name.into(),
+            dtype: found,
+        };
         let values = to_f32(&bytes, found).ok_or_else(unsupported)?;
         from_f32(&values, row.dtype).map_err(|_| beyond(path, row))
     })
@@ -133,7 +136,8 @@ pub fn average_checkpoints(
     let rows: Vec<_> =
         names.map(|(name, info)| Row { name, dtype: target(info.dtype), shape: &info.shape }).collect();
     for other in others {
-        let differs = |name: &str| first.get(name).map(|info| &info.shape) != other.get(name).map(|info| &info.shape);
+        let differs =
+            |name: &str| first.get(name).map(|info| &info.shape) != other.get(name).map(|info| &info.shape);
         if let Some(name) = first.names().chain(other.names()).find(|name| differs(name)) {
             let (a, b) = (first.path().display(), other.path().display());
             let reason = format!("it is not the same in {a} and {b}");

@@ -147,7 +147,8 @@ impl WeightsStore {
     /// be read.
     pub fn verify(&self, entry: &WeightsEntry) -> Result<Option<Verified>, Error> {
         let Some(path) = self.locate(entry)? else { return Ok(None) };
-        let from_release = path.file_name().is_some_and(|name| entry.release_file().is_some_and(|f| name == f));
+        let from_release =
+            path.file_name().is_some_and(|name| entry.release_file().is_some_and(|f| name == f));
         let expected = if from_release { entry.hash.clone() } else { recorded_hash(&path) };
         let expected = expected.ok_or_else(|| Error::NoHash { path: path.clone() })?;
         let found = sha256(&path)?;
@@ -172,7 +173,9 @@ impl WeightsStore {
                 let folder = self.hub_repository(repository);
                 if let Some(path) = self.hub_snapshot(repository) {
                     // The link, and what it points to.
-                    files.extend(fs::canonicalize(&path).ok().filter(|blob| blob.starts_with(folder.join("blobs"))));
+                    files.extend(
+                        fs::canonicalize(&path).ok().filter(|blob| blob.starts_with(folder.join("blobs"))),
+                    );
                     files.push(path);
                 }
             }
@@ -305,7 +308,10 @@ mod tests {
             ("EFFDET_MIRROR", "https://mirror.example/gh/"),
             ("EFFDET_OFFLINE", "1"),
         ]);
-        assert_eq!((set.hub_cache.as_path(), set.releases.as_path()), (Path::new("/hf/hub"), Path::new("/ours/releases")));
+        assert_eq!(
+            (set.hub_cache.as_path(), set.releases.as_path()),
+            (Path::new("/hf/hub"), Path::new("/ours/releases"))
+        );
         assert_eq!(set.hub_endpoint, "https://hub.example");
         assert_eq!(set.mirror.as_deref(), Some("https://mirror.example/gh"));
         assert_eq!(set.hub_token.as_deref(), Some("hf_secret"));

@@ -304,7 +304,10 @@ mod tests {
         let table = [
             ("efficientnet-b0/stem/conv2d/kernel", "backbone.conv_stem.weight"),
             ("efficientnet-b0/stem/tpu_batch_normalization/gamma", "backbone.bn1.weight"),
-            ("efficientnet-b0/blocks_0/depthwise_conv2d/depthwise_kernel", "backbone.blocks.0.0.conv_dw.weight"),
+            (
+                "efficientnet-b0/blocks_0/depthwise_conv2d/depthwise_kernel",
+                "backbone.blocks.0.0.conv_dw.weight",
+            ),
             ("efficientnet-b0/blocks_0/conv2d/kernel", "backbone.blocks.0.0.conv_pw.weight"),
             (
                 "efficientnet-b0/blocks_0/tpu_batch_normalization_1/moving_mean",

@@ -9,7 +9,9 @@ use burn::tensor::{Tensor, TensorData};
 use crate::classes::{SharedClass, SharedClasses};
 use crate::load::is_counter;
 use crate::module_io::ModulePath;
-use crate::{Checkpoint, Error, LoadOptions, LoadReport, Missing, NonFinite, Unexpected, WrongShape, parameter_shapes};
+use crate::{
+    Checkpoint, Error, LoadOptions, LoadReport, Missing, NonFinite, Unexpected, WrongShape, parameter_shapes,
+};
 
 /// First convolutions of the networks of this project, whose input channels can be adapted.
 const FIRST_CONVOLUTIONS: [&str; 4] =
@@ -181,7 +183,8 @@ pub fn transfer_into<M: Module>(
 /// # Reference
 /// timm `adapt_input_conv`.
 pub fn adapt_input_channels(kernel: &[f32], found: &[usize], wanted: &[usize]) -> Option<Vec<f32>> {
-    let (&[out, from, height, width], &[out_wanted, to, height_wanted, width_wanted]) = (found, wanted) else {
+    let (&[out, from, height, width], &[out_wanted, to, height_wanted, width_wanted]) = (found, wanted)
+    else {
         return None;
     };
     let area = height * width;
@@ -262,7 +265,8 @@ impl Rows {
         if let Some(class) = shared.classes.iter().find(out_of_range) {
             return refuse(format!("class `{}` has an id without a slot", class.name));
         }
-        let pairs = (0..anchors).flat_map(|anchor| shared.classes.iter().map(move |class| pair(anchor, class)));
+        let pairs =
+            (0..anchors).flat_map(|anchor| shared.classes.iter().map(move |class| pair(anchor, class)));
         Ok(Self { value, length: rest.iter().product(), pairs: pairs.collect() })
     }
 

@@ -154,10 +154,8 @@ fn a_later_call_resumes_what_an_earlier_one_left() {
 #[test]
 fn a_server_without_ranges_is_asked_for_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(|_, before| Reply {
-        cut: (before == 0).then_some(30_000),
-        ..Reply::file(&content())
-    });
+    let server =
+        Server::start(|_, before| Reply { cut: (before == 0).then_some(30_000), ..Reply::file(&content()) });
     let path = store(&folder).fetch(&release(&server.address), &mut quiet).unwrap();
     assert_eq!(fs::read(path).unwrap(), content());
 }

@@ -103,7 +103,11 @@ fn file(folder: &tempfile::TempDir, classes: usize) -> Checkpoint {
             ("fpn.weight", vec![4], vec![7.0; 4]),
             ("class_net.conv_rep.weight", vec![3], vec![8.0; 3]),
             ("class_net.predict.conv_dw.weight", vec![2], vec![9.0; 2]),
-            ("class_net.predict.conv_pw.weight", vec![rows, 2], (0..rows * 2).map(|i| (i / 2) as f32).collect()),
+            (
+                "class_net.predict.conv_pw.weight",
+                vec![rows, 2],
+                (0..rows * 2).map(|i| (i / 2) as f32).collect(),
+            ),
         ],
     );
     Checkpoint::open(path).unwrap()

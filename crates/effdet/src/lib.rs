@@ -52,8 +52,6 @@ pub use device::device;
 pub use error::Error;
 pub use identify::{Candidate, identify};
 pub use options::{DetectorOptions, read_labels};
-pub use pretrained::{
-    backbone_from_pretrained, load_backbone, transfer, with_pretrained_backbone,
-};
+pub use pretrained::{backbone_from_pretrained, load_backbone, transfer, with_pretrained_backbone};
 pub use release::weights_url;
 pub use resolve::{check_image_size, configuration_named};

@@ -141,7 +141,10 @@ pub fn transfer(
 }
 
 /// The classes that a checkpoint's class head is for.
-fn checkpoint_classes(checkpoint: &Checkpoint, config: &EfficientDetConfig) -> Result<Option<ClassMap>, Error> {
+fn checkpoint_classes(
+    checkpoint: &Checkpoint,
+    config: &EfficientDetConfig,
+) -> Result<Option<ClassMap>, Error> {
     let metadata = CheckpointMetadata::from_checkpoint(checkpoint)
         .map_err(|source| Error::Metadata { path: checkpoint.path().into(), source: source.into() })?;
     let anchors = config.num_scales * config.aspect_ratios.len();

@@ -48,10 +48,20 @@ fn the_registry_and_the_table_of_configurations_agree() {
     assert_eq!(of(WeightsKind::Detector).count(), released.len());
     for spec in released {
         let entry = WeightsEntry::named(spec.name).unwrap();
-        assert_eq!((entry.url.clone(), entry.published_ap), (weights_url(spec), spec.coco_ap), "{}", spec.name);
+        assert_eq!(
+            (entry.url.clone(), entry.published_ap),
+            (weights_url(spec), spec.coco_ap),
+            "{}",
+            spec.name
+        );
         let config = EfficientDetConfig::from_spec(spec).unwrap();
         let size = [config.image_size.height, config.image_size.width];
-        assert_eq!((entry.mean, entry.std, entry.image_size), (config.mean, config.std, size), "{}", spec.name);
+        assert_eq!(
+            (entry.mean, entry.std, entry.image_size),
+            (config.mean, config.std, size),
+            "{}",
+            spec.name
+        );
         let fill = config.fill.map_or("mean".to_owned(), |[level, ..]| level.to_string());
         assert_eq!(entry.fill.as_deref(), Some(fill.as_str()), "{}", spec.name);
     }
@@ -79,7 +89,10 @@ fn a_name_is_enough_once_the_file_is_there() {
     let path = folder.path().join(entry.release_file().unwrap());
     save_safetensors(&config.init(&cpu()).unwrap(), path, &BTreeMap::new(), identity_keys).unwrap();
     let detector = load("tf_efficientdet_lite0").unwrap();
-    assert_eq!((detector.config().name.as_str(), detector.class_map().label(1)), ("tf_efficientdet_lite0", "person".into()));
+    assert_eq!(
+        (detector.config().name.as_str(), detector.class_map().label(1)),
+        ("tf_efficientdet_lite0", "person".into())
+    );
 
     assert!(load("tf_efficientnet_b0").unwrap_err().to_string().contains("backbone"));
     assert!(load("tf_efficientdet_lite9").unwrap_err().to_string().contains("tf_efficientdet_lite0"));
@@ -91,8 +104,7 @@ fn backbones_load_alone_from_files_of_whole_classifiers() {
     let store = offline(folder.path());
     for name in ["mobilenetv3_small_050", "resnet50", "cspdarknet53"] {
         let entry = WeightsEntry::named(name).unwrap();
-        let classifier =
-            effdet::backbones::create(name).unwrap().with_classifier(7).init(&cpu()).unwrap();
+        let classifier = effdet::backbones::create(name).unwrap().with_classifier(7).init(&cpu()).unwrap();
         // Under the names of timm's whole network.
         let path = folder.path().join(entry.file_name());
         let keys = LoadOptions::timm_classifier().key_map;
@@ -196,9 +208,11 @@ fn the_shard_of_the_official_d0_maps_onto_ours_and_the_rest_is_listed() {
     for row in &rows {
         let name = row["name"].as_str().unwrap();
         let here = tensorflow_name(name).unwrap_or_else(|| panic!("{name} has no name here")).name;
-        let shape = shapes.get(&here).unwrap_or_else(|| panic!("{name} became {here}, which is no parameter"));
+        let shape =
+            shapes.get(&here).unwrap_or_else(|| panic!("{name} became {here}, which is no parameter"));
         let count: usize = shape.iter().product();
-        let (start, bytes) = (row["offset"].as_u64().unwrap() as usize, row["bytes"].as_u64().unwrap() as usize);
+        let (start, bytes) =
+            (row["offset"].as_u64().unwrap() as usize, row["bytes"].as_u64().unwrap() as usize);
         assert_eq!(4 * count, bytes, "{name}");
         // Frozen heads have one folded convolution for each level; the first stands for all.
         tensors.entry(here).or_insert((shape.clone(), shard[start..start + bytes].to_vec()));

@@ -170,7 +170,8 @@ fn convert(
     // The name of a released file says what its content does not.
     let file = input.file_name().and_then(|name| name.to_str());
     let released = registry().iter().find(|entry| file.is_some() && entry.release_file() == file);
-    let released = released.filter(|entry| entry.kind() == WeightsKind::Detector).map(|entry| entry.name.as_str());
+    let released =
+        released.filter(|entry| entry.kind() == WeightsKind::Detector).map(|entry| entry.name.as_str());
     let model = model.or(stored.model.as_deref()).or(released);
     let options = DetectorOptions { model: model.map(str::to_owned), ..DetectorOptions::default() };
 
@@ -222,7 +223,13 @@ fn inspect(file: &Path, tensors: bool) -> Result<ExitCode> {
     let mut to = BufWriter::new(io::stdout().lock());
     let elements = |name: &str| checkpoint.get(name).map_or(0, |info| info.shape.iter().product::<usize>());
     let total: usize = checkpoint.names().map(elements).sum();
-    writeln!(to, "{}: {:?}, {} tensors, {total} values", file.display(), checkpoint.format(), checkpoint.len())?;
+    writeln!(
+        to,
+        "{}: {:?}, {} tensors, {total} values",
+        file.display(),
+        checkpoint.format(),
+        checkpoint.len()
+    )?;
     if let Some(section) = checkpoint.section() {
         writeln!(to, "section: {section}")?;
     }
@@ -232,7 +239,8 @@ fn inspect(file: &Path, tensors: bool) -> Result<ExitCode> {
         writeln!(to, "{key}: {cut}{dots}")?;
     }
     let candidates = effdet::identify(&checkpoint, &effdet::device("cpu")?)?;
-    let fitting: Vec<_> = candidates.iter().filter(|found| found.fit == 1.0).map(|found| found.model).collect();
+    let fitting: Vec<_> =
+        candidates.iter().filter(|found| found.fit == 1.0).map(|found| found.model).collect();
     match (fitting.as_slice(), candidates.first()) {
         ([], Some(best)) => {
             writeln!(to, "fits no published model; nearest is {} ({:.0} %)", best.model, 100.0 * best.fit)?;

@@ -133,7 +133,8 @@ pub(super) fn refusal(url: &str, response: &Response<Body>, token: bool) -> Fail
     let status = response.status();
     let headers = response.headers();
     let said = text(headers, "x-error-message").map_or_else(String::new, |said| format!(": {said}"));
-    let wait = text(headers, "retry-after").and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs);
+    let wait =
+        text(headers, "retry-after").and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs);
     let meaning = match status.as_u16() {
         401 if token => " (the token is not accepted)",
         // The Hub answers so for repositories that do not exist, too.

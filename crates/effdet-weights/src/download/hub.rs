@@ -44,13 +44,8 @@ impl WeightsStore {
                 return Ok(path);
             }
             let part = partial(&file);
-            let wanted = Wanted {
-                hash: &stated.sha256,
-                bytes: stated.bytes,
-                part: &part,
-                file: &file,
-                record: true,
-            };
+            let wanted =
+                Wanted { hash: &stated.sha256, bytes: stated.bytes, part: &part, file: &file, record: true };
             fetch(client, &url, token, &wanted, events)?;
             lock.release();
             return Ok(file);
@@ -64,13 +59,8 @@ impl WeightsStore {
         if !blob.is_file() {
             create_folder_of(&blob)?;
             let part = with_suffix(&blob, ".incomplete");
-            let wanted = Wanted {
-                hash: &stated.sha256,
-                bytes: stated.bytes,
-                part: &part,
-                file: &blob,
-                record: false,
-            };
+            let wanted =
+                Wanted { hash: &stated.sha256, bytes: stated.bytes, part: &part, file: &blob, record: false };
             fetch(client, &url, token, &wanted, events)?;
         }
         let snapshot = cache.join("snapshots").join(&stated.commit).join(HUB_FILE);

@@ -51,8 +51,10 @@ impl Reply {
         let total = body.len();
         match request.from() {
             None => Self::file(body),
-            Some(start) if start < total => Self { status: 206, body: body[start..].to_vec(), ..Self::default() }
-                .header("Content-Range", format!("bytes {start}-{}/{total}", total - 1)),
+            Some(start) if start < total => {
+                Self { status: 206, body: body[start..].to_vec(), ..Self::default() }
+                    .header("Content-Range", format!("bytes {start}-{}/{total}", total - 1))
+            }
             Some(_) => Self::status(416).header("Content-Range", format!("bytes */{total}")),
         }
     }
