@@ -75,7 +75,7 @@ pub fn save_safetensors_as<M: Module>(
 }
 
 /// Writes the tensors of a checkpoint to a safetensors file, one at a time, with floats of the type `dtype` or as they
-/// are. Names are those of the network, and PyTorch's counters stay. The metadata of the checkpoint is kept where
+/// are. Names are those of the network; PyTorch's counters stay, and are added where a file has none. The metadata of the checkpoint is kept where
 /// `metadata` says nothing else.
 ///
 /// # Errors
@@ -89,16 +89,26 @@ pub fn convert_checkpoint(
 ) -> Result<(), Error> {
     let path = path.as_ref();
     let target = |found: DType| dtype.filter(|_| is_float(found)).unwrap_or(found);
-    let rows: Vec<_> = checkpoint
+    // TensorFlow keeps none of the counters that PyTorch's strict loading asks for.
+    let counters: Vec<_> = checkpoint
+        .names()
+        .filter_map(|name| Some(format!("{}num_batches_tracked", name.strip_suffix("running_var")?)))
+        .filter(|name| checkpoint.get(name).is_none())
+        .collect();
+    let mut rows: Vec<_> = checkpoint
         .names()
         .filter_map(|name| {
             let info = checkpoint.get(name)?;
             Some(Row { name, dtype: target(info.dtype), shape: &info.shape })
         })
         .collect();
+    rows.extend(counters.iter().map(|name| Row { name, dtype: DType::I64, shape: &[] }));
     let mut all = checkpoint.metadata().clone();
     all.extend(metadata.clone());
     write_safetensors(path, &rows, &all, |row| {
+        if checkpoint.get(row.name).is_none() {
+            return Ok(0i64.to_le_bytes().to_vec());
+        }
         let (bytes, found) = checkpoint.read_bytes(row.name)?;
         if found == row.dtype {
             return Ok(bytes);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use effdet_weights::{Checkpoint, Error, Format};
+use effdet_weights::{Checkpoint, DType, Error, Format, convert_checkpoint};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/keras.h5")
@@ -36,6 +36,20 @@ fn a_keras_file_has_the_names_shapes_and_order_of_effdet() {
     let depthwise = checkpoint.read_f32("backbone.blocks.0.0.conv_dw.weight").unwrap();
     assert_eq!(depthwise[..3], [0.0, 0.5, 1.0]);
     assert_eq!(checkpoint.read_f32("fpn.cell.0.fnode.0.combine.edge_weights").unwrap(), [0.0, 0.0]);
+}
+
+#[test]
+fn a_converted_file_has_the_counters_that_pytorch_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("converted.safetensors");
+    let keras = Checkpoint::open(fixture()).unwrap();
+    convert_checkpoint(&keras, &path, &Default::default(), None).unwrap();
+    let converted = Checkpoint::open(&path).unwrap();
+    assert_eq!(converted.len(), keras.len() + 1);
+    assert_eq!(converted.get("backbone.blocks.0.0.bn1.num_batches_tracked").unwrap().dtype, DType::I64);
+    for name in keras.names() {
+        assert_eq!(converted.read_f32(name).unwrap(), keras.read_f32(name).unwrap(), "{name}");
+    }
 }
 
 #[test]
