@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Val(args) => commands::val::run(&args),
         Command::Dataset(args) => commands::dataset::run(&args),
+        Command::Weights(command) => commands::weights::run(&command),
     };
     result.unwrap_or_else(|error| {
         // `effdet models | head` is no failure.

@@ -7,3 +7,4 @@ pub mod info;
 pub mod models;
 pub mod predict;
 pub mod val;
+pub mod weights;
