@@ -33,7 +33,7 @@ pub fn save_safetensors<M: Module>(
     let mut values = Values { path: ModulePath::default(), found: Vec::new() };
     module.visit(&mut values);
 
-    let mut tensors = BTreeMap::new();
+    let mut tensors = NamedTensors::new();
     let mut counters = BTreeMap::new();
     for (module_path, shape, value) in values.found {
         let name = key_map(&module_path).into_owned();
@@ -48,12 +48,36 @@ pub fn save_safetensors<M: Module>(
         };
     }
     counters.retain(|name, ()| !tensors.contains_key(name));
+    write_atomically(path, &tensors, &counters, metadata)
+}
 
+/// Shape and values of tensors by name.
+pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Writes tensors under their names, as [`save_safetensors`] does but with nothing added.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_safetensors(
+    path: impl AsRef<Path>,
+    tensors: &NamedTensors,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    write_atomically(path.as_ref(), tensors, &BTreeMap::new(), metadata)
+}
+
+fn write_atomically(
+    path: &Path,
+    tensors: &NamedTensors,
+    counters: &BTreeMap<String, ()>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), Error> {
     let write_error = |source| Error::Write { path: path.into(), source };
-    let header = header(&tensors, counters.keys(), metadata).map_err(write_error)?;
+    let header = header(tensors, counters.keys(), metadata).map_err(write_error)?;
     let (temporary, file) = create_beside(path).map_err(write_error)?;
     let written = write(file, &header, counters.len(), tensors.values().map(|(_, value)| value.as_slice()))
-        .and_then(|()| fs::rename(&temporary, path));
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| sync_folder(path));
     if written.is_err() {
         // The error that matters is the one above.
         let _ = fs::remove_file(&temporary);
@@ -61,11 +85,18 @@ pub fn save_safetensors<M: Module>(
     written.map_err(write_error)
 }
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+/// Makes a rename outlast a power cut, where the system lets a folder be opened.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
 
 /// The header, padded so that the counters, which come first, lie on a multiple of eight bytes.
 fn header<'a>(
-    tensors: &Tensors,
+    tensors: &NamedTensors,
     counters: impl Iterator<Item = &'a String>,
     metadata: &BTreeMap<String, String>,
 ) -> io::Result<Vec<u8>> {
