@@ -52,4 +52,55 @@ pub enum Error {
         /// The range it must lie in.
         expected: &'static str,
     },
+    /// An object that no anchor can be matched with.
+    #[error("object {index}: {reason}")]
+    Truth {
+        /// Its place in the list of objects.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something wrong with one picture of a batch.
+    #[error("picture {index} of the batch")]
+    Picture {
+        /// Its place in the batch.
+        index: usize,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// Labels made for other anchors.
+    #[error("picture {picture} has {actual} labels for {expected} anchors")]
+    LabelCount {
+        /// Its place in the batch.
+        picture: usize,
+        /// Number of anchors.
+        expected: usize,
+        /// Number of labels.
+        actual: usize,
+    },
+    /// A label that the class head has no logit for.
+    #[error("picture {picture} has an object of class {class}, but the head has {num_classes} classes")]
+    ClassRange {
+        /// The picture's place in the batch.
+        picture: usize,
+        /// The class, counted from 0.
+        class: i32,
+        /// Number of classes.
+        num_classes: usize,
+    },
+    /// Head outputs of another shape than the targets ask for.
+    #[error("{tensor} of level {level} have shape {actual:?}, expected {expected}")]
+    OutputShape {
+        /// Pyramid level, 3 for stride 8.
+        level: usize,
+        /// Which tensor.
+        tensor: &'static str,
+        /// Its shape.
+        actual: [usize; 4],
+        /// The shape that fits.
+        expected: String,
+    },
+    /// The device did not give its results back.
+    #[error("cannot read the outputs back from the device: {0}")]
+    ReadBack(String),
 }

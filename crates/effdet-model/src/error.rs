@@ -33,9 +33,6 @@ pub enum Error {
     /// Anchors or decoding.
     #[error(transparent)]
     Heads(#[from] effdet_heads::Error),
-    /// Outputs could not be read back from the device.
-    #[error("reading the outputs back from the device failed: {0}")]
-    ReadBack(String),
 }
 
 fn did_you_mean(nearest: &[String]) -> String {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use effdet_core::{Detection, ImageSize};
-use effdet_heads::{Anchors, Frame, LevelOutput, decode};
+use effdet_heads::{Anchors, Frame, decode_batch};
 
 use crate::{EfficientDet, EfficientDetConfig, Error, HeadOutputs};
 
@@ -54,7 +54,7 @@ impl Predictor {
     /// - `frames`: one per picture
     ///
     /// # Errors
-    /// [`Error::ReadBack`] if the device fails, [`Error::Heads`] for settings out of range.
+    /// [`Error::Heads`] if the device fails, or for settings out of range.
     ///
     /// # Panics
     /// If there are not as many frames as pictures, or the pictures have other channels than the network.
@@ -67,12 +67,9 @@ impl Predictor {
         assert_eq!(frames.len(), batch, "one frame per picture");
         let outputs = self.model.forward(pictures);
         let anchors = self.anchors(ImageSize { height, width }, &outputs.level_sizes())?;
-        let outputs = HostOutputs::read(outputs)?;
-        let detections = frames.iter().enumerate().map(|(picture, frame)| {
-            let levels = outputs.picture(picture, batch);
-            decode(&levels, &anchors, self.config.num_classes, &self.config.decode, frame.as_ref())
-        });
-        Ok(detections.collect::<Result<_, _>>()?)
+        let HeadOutputs { class_logits, box_deltas } = outputs;
+        let EfficientDetConfig { num_classes, decode, .. } = &self.config;
+        Ok(decode_batch(&class_logits, &box_deltas, &anchors, *num_classes, decode, frames)?)
     }
 
     /// The anchors of an input size and the feature maps it gives, made once.
@@ -89,38 +86,4 @@ impl Predictor {
         cache.push(Arc::clone(&anchors));
         Ok(anchors)
     }
-}
-
-/// The outputs of every level, on the host.
-struct HostOutputs {
-    class_logits: Vec<Vec<f32>>,
-    box_deltas: Vec<Vec<f32>>,
-}
-
-impl HostOutputs {
-    fn read(outputs: HeadOutputs) -> Result<Self, Error> {
-        let read =
-            |tensors: Vec<Tensor<4>>| tensors.into_iter().map(read_back).collect::<Result<Vec<_>, _>>();
-        Ok(Self { class_logits: read(outputs.class_logits)?, box_deltas: read(outputs.box_deltas)? })
-    }
-
-    fn picture(&self, index: usize, batch: usize) -> Vec<LevelOutput<'_>> {
-        let part = |values: &'_ Vec<f32>| {
-            let length = values.len() / batch;
-            index * length..(index + 1) * length
-        };
-        self.class_logits
-            .iter()
-            .zip(&self.box_deltas)
-            .map(|(logits, deltas)| LevelOutput {
-                class_logits: &logits[part(logits)],
-                box_deltas: &deltas[part(deltas)],
-            })
-            .collect()
-    }
-}
-
-fn read_back(tensor: Tensor<4>) -> Result<Vec<f32>, Error> {
-    let data = tensor.try_into_data().map_err(|error| Error::ReadBack(format!("{error:?}")))?;
-    data.convert::<f32>().try_into_vec::<f32>().map_err(|error| Error::ReadBack(format!("{error:?}")))
 }

@@ -1,0 +1,77 @@
+//! Detections from the outputs of a batch, wherever they were computed.
+
+use burn::tensor::Tensor;
+use effdet_core::Detection;
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::anchors::Anchors;
+use crate::decode::{DecodeConfig, Frame, LevelOutput, decode};
+
+/// Head outputs of a batch on the host.
+struct HostOutputs {
+    class_logits: Vec<Vec<f32>>,
+    box_deltas: Vec<Vec<f32>>,
+}
+
+/// Detections of every picture, best first, from outputs still on their device.
+///
+/// The outputs may be part of a graph, which is left as it is: a training step can detect from what its loss is computed
+/// from. Without a frame the boxes of a picture stay in pixels of the network input.
+///
+/// # Shapes
+/// - `class_logits`: for each level `[batch, anchors · classes, height, width]`
+/// - `box_deltas`: for each level `[batch, anchors · 4, height, width]`
+/// - `frames`: one per picture
+///
+/// # Errors
+/// [`Error::ReadBack`] if the device fails; else as [`decode`](fn@decode).
+///
+/// # Panics
+/// If there are not as many frames as pictures.
+///
+/// # Reference
+/// effdet `DetBenchTrain` in evaluation mode, and `DetBenchPredict`.
+pub fn decode_batch(
+    class_logits: &[Tensor<4>],
+    box_deltas: &[Tensor<4>],
+    anchors: &Anchors,
+    num_classes: usize,
+    config: &DecodeConfig,
+    frames: &[Option<Frame>],
+) -> Result<Vec<Vec<Detection>>, Error> {
+    for outputs in [class_logits, box_deltas].into_iter().flatten() {
+        assert_eq!(outputs.dims()[0], frames.len(), "one frame per picture");
+    }
+    let read = |tensors: &[Tensor<4>]| tensors.iter().map(read_back).collect::<Result<Vec<_>, _>>();
+    let outputs = HostOutputs { class_logits: read(class_logits)?, box_deltas: read(box_deltas)? };
+    let detect = |(picture, frame): (usize, &Option<Frame>)| {
+        let levels = outputs.picture(picture, frames.len());
+        decode(&levels, anchors, num_classes, config, frame.as_ref())
+    };
+    let detections: Vec<_> = frames.par_iter().enumerate().map(detect).collect();
+    detections.into_iter().collect()
+}
+
+impl HostOutputs {
+    fn picture(&self, index: usize, batch: usize) -> Vec<LevelOutput<'_>> {
+        let part = |values: &'_ Vec<f32>| {
+            let length = values.len() / batch;
+            index * length..(index + 1) * length
+        };
+        self.class_logits
+            .iter()
+            .zip(&self.box_deltas)
+            .map(|(logits, deltas)| LevelOutput {
+                class_logits: &logits[part(logits)],
+                box_deltas: &deltas[part(deltas)],
+            })
+            .collect()
+    }
+}
+
+fn read_back(tensor: &Tensor<4>) -> Result<Vec<f32>, Error> {
+    let data =
+        tensor.clone().inner().try_into_data().map_err(|error| Error::ReadBack(format!("{error:?}")))?;
+    data.convert::<f32>().try_into_vec::<f32>().map_err(|error| Error::ReadBack(format!("{error:?}")))
+}
