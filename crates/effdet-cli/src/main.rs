@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Models(args) => commands::models::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Train(args) => commands::train::run(&args),
         Command::Val(args) => commands::val::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -1,11 +1,12 @@
 //! Parts of a detector that train at rates of their own.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Parameter};
+use crate::{Error, Parameter, TrainConfig};
 
 /// A part of a detector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,6 +100,12 @@ impl Part {
 /// IceVision's `param_groups` of effdet.
 pub const GROUPS: [Part; 3] = [Part::Backbone, Part::FeatureNetwork, Part::Heads];
 
+/// The factor of the group that a parameter belongs to.
+pub(crate) fn group_factor(name: &str, factors: [f64; 3]) -> f64 {
+    let group = Part::of(name);
+    GROUPS.iter().zip(factors).find(|(part, _)| **part == group).map_or(1.0, |(_, factor)| factor)
+}
+
 /// Stage of a backbone parameter: `blocks.N`, `stages.N` or ResNet's `layerN`.
 fn stage(inner: &str) -> Option<usize> {
     let mut path = inner.split('.');
@@ -144,4 +151,31 @@ impl DecayMask {
     pub fn decays(self, parameter: &Parameter) -> bool {
         self == Self::All || parameter.shape.len() > 1 && !parameter.name.ends_with(".bias")
     }
+}
+
+/// Whether the layer that a training flag belongs to trains, by the flag's path.
+pub(crate) fn layer_trains(flag: &str, norms: &BTreeSet<String>, config: &TrainConfig) -> bool {
+    let layer = flag.rsplit_once('.').map_or(flag, |(layer, _)| layer);
+    if config.freeze_batch_norm && norms.contains(layer) {
+        return false;
+    }
+    config.train_frozen_norms || !config.freeze.iter().any(|part| part.contains(flag))
+}
+
+/// The layers with running statistics.
+pub(crate) fn norm_layers(parameters: &[Parameter]) -> BTreeSet<String> {
+    let names = parameters.iter().filter_map(|parameter| parameter.name.strip_suffix(".running_mean"));
+    names.map(str::to_owned).collect()
+}
+
+/// The parameters that train.
+pub(crate) fn trainable(parameters: &[Parameter], config: &TrainConfig) -> BTreeSet<String> {
+    let frozen = |name: &str| config.freeze.iter().any(|part| part.contains(name));
+    let norms = norm_layers(parameters);
+    let in_norm = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| norms.contains(layer));
+    let trains = |parameter: &&Parameter| {
+        let name = parameter.name.as_str();
+        !parameter.is_buffer && (!frozen(name) || config.train_frozen_norms && in_norm(name))
+    };
+    parameters.iter().filter(trains).map(|parameter| parameter.name.clone()).collect()
 }

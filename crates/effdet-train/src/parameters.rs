@@ -122,7 +122,10 @@ impl ModuleMapper for Assign {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(value) = self.values.remove(&self.path.join()) else { return param };
         let value: Tensor<D> = value.reshape(param.lazy_shape());
-        let value = if param.lazy_device().is_autodiff() { Tensor::from_inner(value) } else { value };
+        let value = match param.lazy_device().gradient_checkpointing_strategy() {
+            Some(strategy) => Tensor::from_inner(value).with_gradient_checkpointing_strategy(strategy),
+            None => value,
+        };
         let id = param.id;
         param.transform_for_load(value, id)
     }

@@ -4,4 +4,5 @@ pub mod evaluate;
 pub mod info;
 pub mod models;
 pub mod predict;
+pub mod train;
 pub mod val;
