@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from page import machine, write_section
+
 ROOT = Path(__file__).parents[2]
 
 REFERENCE = """
@@ -70,7 +72,9 @@ def main():
     parser.add_argument("--threads", default="2")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--binary", default=str(ROOT / "target/release/effdet"))
+    parser.add_argument("--page", action="store_true", help="write the section of docs/performance.md")
     arguments = parser.parse_args()
+    before = machine()
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = Path(folder, "ours.json"), Path(folder, "theirs.json")
         a = arguments
@@ -87,13 +91,23 @@ def main():
                 figure = run(command, environment)
                 if i:  # the first run of each fills the disk's cache
                     figures[name].append(figure)
-        medians = {}
+        medians, rows = {}, []
         for name, values in figures.items():
             seconds, memory = zip(*values)
             medians[name] = statistics.median(seconds)
-            print(f"{name}: {medians[name]:.3f} s (from {min(seconds):.3f} to {max(seconds):.3f}), {statistics.median(memory):.0f} MB, {a.runs} runs")
-        print(f"ratio of the medians: {medians['effdet predict'] / medians['Python reference']:.3f}")
-        print(f"detections with score >= 0.3: {len(json.loads(ours.read_text())['images'][0]['detections'])} and {len(json.loads(theirs.read_text()))}")
+            rows.append(f"| {name} | {medians[name]:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | {statistics.median(memory):.0f} |")
+        counts = [len(json.loads(ours.read_text())["images"][0]["detections"]), len(json.loads(theirs.read_text()))]
+        ratio = medians["effdet predict"] / medians["Python reference"]
+        table = "\n".join(["| | seconds, median | from, to | peak memory, MB |", "|---|---|---|---|", *rows])
+        print(table, f"\nratio of the medians: {ratio:.3f}; detections with score >= 0.3: {counts}")
+        if a.page:
+            write_section("From a file to detections, as whole processes", f"""
+`benches/compare/end_to_end.py`: {a.model} at {a.size} on one picture, {a.threads} threads, {a.runs} runs each. {before}.
+
+{table}
+
+Ratio of the medians {ratio:.3f}. Detections with a score of at least 0.3: {counts[0]} and {counts[1]}.
+""")
 
 
 if __name__ == "__main__":

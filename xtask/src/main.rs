@@ -1,5 +1,6 @@
 //! Tasks of this repository: `cargo xtask --help`.
 
+mod gradients;
 mod parity;
 
 use std::path::PathBuf;
@@ -15,16 +16,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Compare a training step of six detectors with the reference and write docs/gradients.md.
+    Gradients {
+        /// Folder that `tools/golden/make_gradients.py --full` wrote; without it, summaries are compared.
+        #[arg(long)]
+        full: Option<PathBuf>,
+    },
     /// Compare every network with the reference and write docs/parity.md.
     Parity {
         /// Folder of shared reference data; by default `EFFDET_SHARED`, else `shared` beside the repository.
         #[arg(long)]
         shared: Option<PathBuf>,
+        /// Folder of the blood cell test pictures as Pillow decodes them (`tools/golden/decode_with_pillow.py`).
+        #[arg(long)]
+        png: Option<PathBuf>,
     },
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
-        Task::Parity { shared } => parity::run(shared),
+        Task::Gradients { full } => gradients::run(full),
+        Task::Parity { shared, png } => parity::run(shared, png),
     }
 }

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use effdet_nn::{
-    Activation, Conv2dConfig, ConvNormAct, ConvNormActConfig, DropPath, Initializer, Linear, NormConfig,
-    Padding, Pool, pool2d,
+    Activation, Conv2dConfig, ConvNormAct, ConvNormActConfig, DropPath, FeatureMap, Initializer, Linear,
+    NormConfig, Padding, Pool,
 };
 
 use crate::{BackboneConfig, FeatureInfo};
@@ -227,18 +227,18 @@ impl CspNet {
     ///
     /// # Shapes
     /// As [`Backbone::forward`](crate::Backbone::forward).
-    pub fn forward(&self, input: Tensor<4>) -> Vec<Tensor<4>> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> Vec<M> {
         self.features(input, &self.out_indices)
     }
 
-    fn features(&self, input: Tensor<4>, indices: &[usize]) -> Vec<Tensor<4>> {
+    fn features<M: FeatureMap>(&self, input: M, indices: &[usize]) -> Vec<M> {
         let mut features = Vec::with_capacity(indices.len());
         let mut hidden = self.stem_conv1.forward(input);
         if indices.first() == Some(&0) {
             features.push(hidden.clone());
         }
         if self.pools {
-            hidden = pool2d(hidden, Pool::Max, [3, 3], [2, 2], Padding::Symmetric);
+            hidden = hidden.pool2d(Pool::Max, [3, 3], [2, 2], Padding::Symmetric);
         }
         let stages = [&self.stages_0, &self.stages_1, &self.stages_2, &self.stages_3];
         for (i, stage) in stages.into_iter().chain(&self.stages_4).enumerate() {
@@ -293,19 +293,19 @@ impl CrossStage {
         }
     }
 
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    fn forward<M: FeatureMap>(&self, input: M) -> M {
         let input = match &self.conv_down {
             Some(conv) => conv.forward(input),
             None => input,
         };
         let expanded = self.conv_exp.forward(input);
-        let passed = expanded.clone().narrow(1, 0, self.split);
-        let mut hidden = expanded.narrow(1, self.split, self.split);
+        let passed = expanded.clone().narrow_channels(0, self.split);
+        let mut hidden = expanded.narrow_channels(self.split, self.split);
         for block in &self.blocks {
             hidden = block.forward(hidden);
         }
         let hidden = self.conv_transition_b.forward(hidden);
-        self.conv_transition.forward(Tensor::cat(vec![passed, hidden], 1))
+        self.conv_transition.forward(M::cat_channels(vec![passed, hidden]))
     }
 }
 
@@ -329,11 +329,11 @@ impl CspBlock {
         }
     }
 
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    fn forward<M: FeatureMap>(&self, input: M) -> M {
         let hidden = self.conv2.forward(self.conv1.forward(input.clone()));
         match &self.conv3 {
-            Some(conv) => ACTIVATION.forward(self.drop_path.forward(conv.forward(hidden)) + input),
-            None => self.drop_path.forward(hidden) + input,
+            Some(conv) => self.drop_path.forward(conv.forward(hidden)).plus(input).activate(ACTIVATION),
+            None => self.drop_path.forward(hidden).plus(input),
         }
     }
 }

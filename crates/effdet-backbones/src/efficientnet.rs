@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use effdet_nn::{Activation, Conv2d, Conv2dConfig, Linear, NormAct, NormConfig};
+use effdet_nn::{Activation, Conv2d, Conv2dConfig, FeatureMap, Linear, NormAct, NormConfig};
 
 use crate::blocks::{Block, Context};
 use crate::family::PooledHead;
@@ -92,7 +92,7 @@ impl EfficientNet {
     ///
     /// # Shapes
     /// As [`Backbone::forward`](crate::Backbone::forward).
-    pub fn forward(&self, input: Tensor<4>) -> Vec<Tensor<4>> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> Vec<M> {
         let mut features = Vec::with_capacity(self.taps.len());
         let mut hidden = self.bn1.forward(self.conv_stem.forward(input));
         if self.taps.first() == Some(&0) {

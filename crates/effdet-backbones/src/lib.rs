@@ -36,6 +36,7 @@ mod variants;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use effdet_nn::FeatureMap;
 
 pub use csp::{CrossStage, CspBlock, CspHead, CspNet};
 pub use efficientnet::EfficientNet;
@@ -263,7 +264,7 @@ impl Backbone {
     /// # Shapes
     /// - `input`: `[batch, in_channels, height, width]`
     /// - output: for each [`FeatureInfo`] `[batch, channels, ⌈height / reduction⌉, ⌈width / reduction⌉]`
-    pub fn forward(&self, input: Tensor<4>) -> Vec<Tensor<4>> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> Vec<M> {
         match self {
             Backbone::EfficientNet(net) => net.forward(input),
             Backbone::ResNet(net) => net.forward(input),

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use effdet_nn::{
-    Activation, Conv2d, Conv2dConfig, DropPath, Initializer, Linear, NormAct, NormConfig, Padding, Pool,
-    pool2d,
+    Activation, Conv2d, Conv2dConfig, DropPath, FeatureMap, Initializer, Linear, NormAct, NormConfig,
+    Padding, Pool,
 };
 
 use crate::BackboneConfig;
@@ -92,17 +92,17 @@ impl ResNet {
     ///
     /// # Shapes
     /// As [`Backbone::forward`](crate::Backbone::forward).
-    pub fn forward(&self, input: Tensor<4>) -> Vec<Tensor<4>> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> Vec<M> {
         self.features(input, &self.out_indices)
     }
 
-    fn features(&self, input: Tensor<4>, indices: &[usize]) -> Vec<Tensor<4>> {
+    fn features<M: FeatureMap>(&self, input: M, indices: &[usize]) -> Vec<M> {
         let mut features = Vec::with_capacity(indices.len());
         let mut hidden = self.bn1.forward(self.conv1.forward(input));
         if indices.first() == Some(&0) {
             features.push(hidden.clone());
         }
-        hidden = pool2d(hidden, Pool::Max, [3, 3], [2, 2], Padding::Symmetric);
+        hidden = hidden.pool2d(Pool::Max, [3, 3], [2, 2], Padding::Symmetric);
         for (i, stage) in [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().enumerate() {
             if features.len() == indices.len() {
                 break;
@@ -146,7 +146,7 @@ impl Bottleneck {
         }
     }
 
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    fn forward<M: FeatureMap>(&self, input: M) -> M {
         let hidden = self.bn1.forward(self.conv1.forward(input.clone()));
         let hidden = self.bn2.forward(self.conv2.forward(hidden));
         let hidden = self.drop_path.forward(self.bn3.forward(self.conv3.forward(hidden)));
@@ -154,7 +154,7 @@ impl Bottleneck {
             Some((conv, norm)) => norm.forward(conv.forward(input)),
             None => input,
         };
-        Activation::Relu.forward(hidden + shortcut)
+        hidden.plus(shortcut).activate(Activation::Relu)
     }
 }
 

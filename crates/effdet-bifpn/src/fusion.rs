@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
-use effdet_nn::Initializer;
+use effdet_nn::{FeatureMap, Initializer};
 use serde::{Deserialize, Serialize};
 
 /// Added to the sum of fast-attention weights.
@@ -62,13 +62,13 @@ impl FusionMethod {
     ///
     /// # Panics
     /// If the shapes differ or the number of inputs is not that of the weights.
-    pub(crate) fn fuse(self, inputs: Vec<Tensor<4>>, weights: Option<&EdgeWeights>) -> Tensor<4> {
+    pub(crate) fn fuse<M: FeatureMap>(self, inputs: Vec<M>, weights: Option<&EdgeWeights>) -> M {
         let normalised = weights.map(|weights| self.normalise(weights));
         let weighted = inputs.into_iter().enumerate().map(|(i, input)| match &normalised {
             None => input,
-            Some(weights) => input * weights.clone().narrow(0, i, 1),
+            Some(weights) => input.scale(weights.clone().narrow(0, i, 1)),
         });
-        let sum = weighted.reduce(|sum, input| sum + input);
+        let sum = weighted.reduce(|sum, input| sum.plus(input));
         sum.unwrap_or_else(|| unreachable!("a validated graph has no node without inputs"))
     }
 

@@ -1,8 +1,8 @@
 //! The network that a graph describes.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
-use effdet_nn::{Activation, FeatureConv, FeatureConvConfig, Initializer, ModuleMap};
+use burn::tensor::Device;
+use effdet_nn::{Activation, FeatureConv, FeatureConvConfig, FeatureMap, Initializer, ModuleMap};
 
 use crate::fusion::{EdgeWeights, FusionMethod};
 use crate::{BiFpnConfig, FpnNode, Resample};
@@ -96,7 +96,7 @@ impl FeatureNetwork {
     ///
     /// # Panics
     /// If there are fewer feature maps than configured, or of other channels.
-    pub fn forward(&self, features: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
+    pub fn forward<M: FeatureMap>(&self, features: Vec<M>) -> Vec<M> {
         let mut levels = features;
         for resample in self.resample.values() {
             let last = levels[levels.len() - 1].clone();
@@ -122,7 +122,7 @@ impl FpnCell {
         Self { fnode: fnode.collect() }
     }
 
-    fn forward(&self, inputs: Vec<Tensor<4>>, sizes: &[[usize; 2]], min_level: usize) -> Vec<Tensor<4>> {
+    fn forward<M: FeatureMap>(&self, inputs: Vec<M>, sizes: &[[usize; 2]], min_level: usize) -> Vec<M> {
         let mut maps = inputs;
         for node in &self.fnode {
             maps.push(node.forward(&maps, sizes[node.level - min_level]));
@@ -163,7 +163,7 @@ impl Node {
         }
     }
 
-    fn forward(&self, maps: &[Tensor<4>], size: [usize; 2]) -> Tensor<4> {
+    fn forward<M: FeatureMap>(&self, maps: &[M], size: [usize; 2]) -> M {
         let Combine { resample, edge_weights, inputs, method } = &self.combine;
         let resampled = inputs
             .iter()
@@ -171,6 +171,6 @@ impl Node {
             .map(|(input, resample)| resample.forward(maps[*input].clone(), size))
             .collect();
         let fused = method.fuse(resampled, edge_weights.as_ref());
-        self.after_combine.conv.forward(self.after_combine.activation.forward(fused))
+        self.after_combine.conv.forward(fused.activate(self.after_combine.activation))
     }
 }

@@ -1,9 +1,9 @@
 //! From one level of the pyramid to another.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use effdet_nn::{
-    Conv2dConfig, ConvNormAct, ConvNormActConfig, Initializer, Padding, Pool, ResizeMode, pool2d, resize,
+    Conv2dConfig, ConvNormAct, ConvNormActConfig, FeatureMap, Initializer, Padding, Pool, ResizeMode,
 };
 
 use crate::BiFpnConfig;
@@ -60,7 +60,7 @@ impl Resample {
     /// # Shapes
     /// - `input`: `[batch, in_channels, any, any]`
     /// - output: `[batch, channels, size[0], size[1]]`
-    pub fn forward(&self, input: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M, size: [usize; 2]) -> M {
         let [_, _, height, width] = input.dims();
         let shrinks = size[0] < height || size[1] < width;
         if self.conv_after_downsample && shrinks {
@@ -70,30 +70,30 @@ impl Resample {
         }
     }
 
-    fn project(&self, input: Tensor<4>) -> Tensor<4> {
+    fn project<M: FeatureMap>(&self, input: M) -> M {
         match &self.conv {
             Some(conv) => conv.forward(input),
             None => input,
         }
     }
 
-    fn resize(&self, input: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    fn resize<M: FeatureMap>(&self, input: M, size: [usize; 2]) -> M {
         let [_, _, height, width] = input.dims();
         if [height, width] == size {
             return input;
         }
         if size[0] > height || size[1] > width {
-            return resize(input, size, self.upsample);
+            return input.resize(size, self.upsample);
         }
         match self.downsample {
-            Downsample::Resize(mode) => resize(input, size, mode),
+            Downsample::Resize(mode) => input.resize(size, mode),
             Downsample::Pool(pool) => {
                 // An axis that already fits is left alone: a one-pixel-wide map has nothing to pool across.
                 let stride = [(height, size[0]), (width, size[1])].map(|(from, to)| (from - 1) / to + 1);
                 let kernel = stride.map(|stride| if stride == 1 { 1 } else { stride + 1 });
-                let pooled = pool2d(input, pool, kernel, stride, self.padding);
+                let pooled = input.pool2d(pool, kernel, stride, self.padding);
                 // A user's graph may skip levels, where the strides do not always land on the size.
-                resize(pooled, size, ResizeMode::Nearest)
+                pooled.resize(size, ResizeMode::Nearest)
             }
         }
     }
@@ -103,6 +103,7 @@ impl Resample {
 mod tests {
     use super::*;
     use crate::FpnGraph;
+    use burn::tensor::Tensor;
 
     #[test]
     fn any_size_reaches_any_size() {

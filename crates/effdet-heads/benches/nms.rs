@@ -6,7 +6,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use effdet_core::{Detection, ImageSize, XyxyBox};
-use effdet_heads::{AnchorConfig, Anchors, DecodeConfig, LevelOutput, NmsConfig, NmsMethod, decode, nms};
+use effdet_heads::{
+    AnchorConfig, Anchors, DecodeConfig, Layout, LevelOutput, NmsConfig, NmsMethod, decode, nms,
+};
 
 /// Numbers in `[0, 1)`, the same in every run.
 struct Uniform(u64);
@@ -75,8 +77,14 @@ fn bench_decode(c: &mut Criterion) {
             (logits, (0..anchors * 4).map(|_| 0.3 * random.normal()).collect())
         })
         .collect();
-    let levels: Vec<LevelOutput<'_>> =
-        outputs.iter().map(|(class_logits, box_deltas)| LevelOutput { class_logits, box_deltas }).collect();
+    let levels: Vec<LevelOutput<'_>> = outputs
+        .iter()
+        .map(|(class_logits, box_deltas)| LevelOutput {
+            class_logits,
+            box_deltas,
+            layout: Layout::ChannelsFirst,
+        })
+        .collect();
 
     let mut group = c.benchmark_group("effdet-heads/decode");
     for (name, score_threshold) in [("d0", 0.0), ("d0-score-0.3", 0.3)] {

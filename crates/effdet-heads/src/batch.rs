@@ -6,12 +6,17 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::anchors::Anchors;
-use crate::decode::{DecodeConfig, Frame, LevelOutput, decode};
+use crate::decode::{DecodeConfig, Frame, Layout, LevelOutput, decode};
 
-/// Head outputs of a batch on the host.
-struct HostOutputs {
-    class_logits: Vec<Vec<f32>>,
-    box_deltas: Vec<Vec<f32>>,
+/// Head outputs of a batch on the host, for each level the maps of all pictures after each other.
+#[derive(Clone, Debug)]
+pub struct HostOutputs {
+    /// Class logits of each level, `anchors · classes` channels.
+    pub class_logits: Vec<Vec<f32>>,
+    /// Box codes of each level, `anchors · 4` channels.
+    pub box_deltas: Vec<Vec<f32>>,
+    /// The order of the maps.
+    pub layout: Layout,
 }
 
 /// Detections of every picture, best first, from outputs still on their device.
@@ -44,16 +49,31 @@ pub fn decode_batch(
         assert_eq!(outputs.dims()[0], frames.len(), "one frame per picture");
     }
     let read = |tensors: &[Tensor<4>]| tensors.iter().map(read_back).collect::<Result<Vec<_>, _>>();
-    let outputs = HostOutputs { class_logits: read(class_logits)?, box_deltas: read(box_deltas)? };
-    let detect = |(picture, frame): (usize, &Option<Frame>)| {
-        let levels = outputs.picture(picture, frames.len());
-        decode(&levels, anchors, num_classes, config, frame.as_ref())
-    };
-    let detections: Vec<_> = frames.par_iter().enumerate().map(detect).collect();
-    detections.into_iter().collect()
+    let (class_logits, box_deltas) = (read(class_logits)?, read(box_deltas)?);
+    let outputs = HostOutputs { class_logits, box_deltas, layout: Layout::ChannelsFirst };
+    outputs.decode(anchors, num_classes, config, frames)
 }
 
 impl HostOutputs {
+    /// Detections of every picture, best first.
+    ///
+    /// # Errors
+    /// As [`decode`](fn@decode).
+    pub fn decode(
+        &self,
+        anchors: &Anchors,
+        num_classes: usize,
+        config: &DecodeConfig,
+        frames: &[Option<Frame>],
+    ) -> Result<Vec<Vec<Detection>>, Error> {
+        let detect = |(picture, frame): (usize, &Option<Frame>)| {
+            let levels = self.picture(picture, frames.len());
+            decode(&levels, anchors, num_classes, config, frame.as_ref())
+        };
+        let detections: Vec<_> = frames.par_iter().enumerate().map(detect).collect();
+        detections.into_iter().collect()
+    }
+
     fn picture(&self, index: usize, batch: usize) -> Vec<LevelOutput<'_>> {
         let part = |values: &'_ Vec<f32>| {
             let length = values.len() / batch;
@@ -65,6 +85,7 @@ impl HostOutputs {
             .map(|(logits, deltas)| LevelOutput {
                 class_logits: &logits[part(logits)],
                 box_deltas: &deltas[part(deltas)],
+                layout: self.layout,
             })
             .collect()
     }

@@ -13,6 +13,9 @@ const EPSILON: f64 = 1e-7;
 /// Largest logarithm of a size, relative to the anchor's, in the losses on IoU: `ln(1000 / 16)`.
 const MAX_LOG_SIZE: f64 = 4.135_166_556_742_356;
 
+/// And the smallest, so that no box is without area.
+const MIN_LOG_SIZE: f64 = -10.0;
+
 /// What is measured on the box of a positive anchor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,20 +116,21 @@ pub(crate) fn huber(codes: Tensor<1>, sample: &BoxSample, delta: f64) -> Tensor<
 
 /// Sum of the losses on IoU, `[1]`.
 ///
-/// Sizes are decoded with their logarithm cut at `ln(1000 / 16)`.
+/// Sizes are decoded with their logarithm cut at -10 and `ln(1000 / 16)`.
 ///
 /// # Reference
 /// torchvision `generalized_box_iou_loss`, `distance_box_iou_loss` and `complete_box_iou_loss`.
-pub(crate) fn iou(codes: Tensor<1>, sample: &BoxSample, kind: BoxLoss) -> Tensor<1> {
+pub(crate) fn overlap(codes: Tensor<1>, sample: &BoxSample, kind: BoxLoss) -> Tensor<1> {
     let (device, dtype) = (codes.device().without_autodiff(), codes.dtype());
     let column = |values: Vec<f64>| Tensor::<1>::from_data(values.as_slice(), (&device, dtype));
     let anchor = |i: usize| column(sample.anchors.iter().map(|anchor| anchor[i]).collect());
     let codes = codes.reshape([sample.anchors.len(), 4]);
     let code = |i: usize| codes.clone().narrow(1, i, 1).squeeze_dim::<1>(1);
-    let edges = |middle: usize| {
+    let axis = |middle: usize| {
         let centre = code(middle) * anchor(middle + 2) + anchor(middle);
-        let half = code(middle + 2).clamp_max(MAX_LOG_SIZE).exp() * anchor(middle + 2).mul_scalar(0.5);
-        (centre.clone() - half.clone(), centre + half)
+        let size = code(middle + 2).clamp(MIN_LOG_SIZE, MAX_LOG_SIZE).exp() * anchor(middle + 2);
+        let half = size.clone().mul_scalar(0.5);
+        (centre.clone() - half.clone(), centre + half, size)
     };
     let truth = |i: usize| {
         let (middle, sign) = (i % 2, if i < 2 { -0.5 } else { 0.5 });
@@ -136,10 +140,9 @@ pub(crate) fn iou(codes: Tensor<1>, sample: &BoxSample, kind: BoxLoss) -> Tensor
         };
         column(sample.boxes().map(edge).collect())
     };
-    let ((y1, y2), (x1, x2)) = (edges(0), edges(1));
+    let ((y1, y2, h), (x1, x2, w)) = (axis(0), axis(1));
     let [ty1, tx1, ty2, tx2] = [0, 1, 2, 3].map(truth);
 
-    let (h, w) = (y2.clone() - y1.clone(), x2.clone() - x1.clone());
     let (th, tw) = (ty2.clone() - ty1.clone(), tx2.clone() - tx1.clone());
     let common = |low: &Tensor<1>, high: &Tensor<1>, tlow: &Tensor<1>, thigh: &Tensor<1>| {
         (high.clone().min_pair(thigh.clone()) - low.clone().max_pair(tlow.clone())).clamp_min(0.0)

@@ -8,13 +8,25 @@ use crate::nms::{NmsConfig, nms};
 use crate::top_k::{Logit, TopK};
 use crate::{Error, box_coder};
 
-/// What the heads return for one pyramid level of one picture, in the channel-first order of the network.
+/// In which order a map lies in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `[channels, height, width]`
+    #[default]
+    ChannelsFirst,
+    /// `[height, width, channels]`
+    ChannelsLast,
+}
+
+/// What the heads return for one pyramid level of one picture.
 #[derive(Debug, Clone, Copy)]
 pub struct LevelOutput<'a> {
-    /// Class logits `[anchors_per_cell * num_classes, height, width]`, classes fastest within the channels.
+    /// Class logits, `anchors_per_cell * num_classes` channels, classes fastest within the channels.
     pub class_logits: &'a [f32],
-    /// Box codes `[anchors_per_cell * 4, height, width]`, as `[ty, tx, th, tw]` per anchor.
+    /// Box codes, `anchors_per_cell * 4` channels, as `[ty, tx, th, tw]` per anchor.
     pub box_deltas: &'a [f32],
+    /// The order of both.
+    pub layout: Layout,
 }
 
 /// Settings of [`decode`].
@@ -187,6 +199,10 @@ fn select(
     let total = anchors.len().saturating_mul(num_classes);
     let mut top = TopK::new(config.max_candidates, total, logit_floor(config.score_threshold));
     for (output, AnchorLevel { feature_size, offset, .. }) in levels.iter().zip(anchors.levels()) {
+        if output.layout == Layout::ChannelsLast {
+            top.scan(output.class_logits, offset * num_classes, 1);
+            continue;
+        }
         for (channel, plane) in output.class_logits.chunks_exact(feature_size.area()).enumerate() {
             let (anchor, class) = (channel / num_classes, channel % num_classes);
             top.scan(plane, (offset + anchor) * num_classes + class, anchors_per_cell * num_classes);
@@ -201,8 +217,13 @@ fn deltas(levels: &[LevelOutput<'_>], anchors: &Anchors, anchor: usize) -> [f32;
     let AnchorLevel { feature_size, offset, .. } = anchors.levels()[level];
     let (cell, anchor) =
         ((anchor - offset) / anchors.anchors_per_cell(), (anchor - offset) % anchors.anchors_per_cell());
-    let cells = feature_size.area();
-    std::array::from_fn(|i| levels[level].box_deltas[(anchor * 4 + i) * cells + cell])
+    let (output, cells) = (&levels[level], feature_size.area());
+    std::array::from_fn(|i| {
+        output.box_deltas[match output.layout {
+            Layout::ChannelsFirst => (anchor * 4 + i) * cells + cell,
+            Layout::ChannelsLast => (cell * anchors.anchors_per_cell() + anchor) * 4 + i,
+        }]
+    })
 }
 
 fn sigmoid(logit: f32) -> f32 {

@@ -1,8 +1,10 @@
 //! The class and box networks.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
-use effdet_nn::{Activation, FeatureConv, FeatureConvConfig, Initializer, NormAct, NormConfig, Padding};
+use burn::tensor::Device;
+use effdet_nn::{
+    Activation, FeatureConv, FeatureConvConfig, FeatureMap, Initializer, NormAct, NormConfig, Padding,
+};
 
 /// Probability that an untrained class head gives every class, so that the first steps are not drowned by negatives.
 ///
@@ -158,8 +160,8 @@ impl Head {
     ///
     /// # Panics
     /// If there are more levels than configured.
-    pub fn forward(&self, levels: &[Tensor<4>]) -> Vec<Tensor<4>> {
-        let predict = |(level, features): (usize, &Tensor<4>)| {
+    pub fn forward<M: FeatureMap>(&self, levels: &[M]) -> Vec<M> {
+        let predict = |(level, features): (usize, &M)| {
             let mut hidden = features.clone();
             for (repeat, conv) in self.conv_rep.iter().enumerate() {
                 hidden = self.bn_rep.get(repeat, level).forward(conv.forward(hidden));

@@ -20,9 +20,9 @@ pub mod targets;
 mod top_k;
 
 pub use anchors::{AnchorConfig, AnchorLevel, AnchorScale, Anchors};
-pub use batch::decode_batch;
+pub use batch::{HostOutputs, decode_batch};
 pub use box_loss::BoxLoss;
-pub use decode::{DecodeConfig, Frame, LevelOutput, decode};
+pub use decode::{DecodeConfig, Frame, Layout, LevelOutput, decode};
 pub use error::Error;
 pub use head::{BnRep, Head, HeadConfig, HeadOutput, WrappedNorm};
 pub use loss::{DetectionLoss, DetectionLossConfig, LossParts, Normalizer};

@@ -226,7 +226,7 @@ impl DetectionLoss {
         let codes = Tensor::cat(codes, 0);
         match kind {
             BoxLoss::Huber => box_loss::huber(codes, &sample, self.config.delta).div_scalar(normalizer * 4.0),
-            kind => box_loss::iou(codes, &sample, kind).div_scalar(normalizer),
+            kind => box_loss::overlap(codes, &sample, kind).div_scalar(normalizer),
         }
     }
 }

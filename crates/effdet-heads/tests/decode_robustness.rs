@@ -2,7 +2,7 @@
 
 use effdet_core::{ImageSize, XyxyBox};
 use effdet_heads::{
-    AnchorConfig, Anchors, DecodeConfig, Error, Frame, LevelOutput, NmsConfig, NmsMethod, decode,
+    AnchorConfig, Anchors, DecodeConfig, Error, Frame, Layout, LevelOutput, NmsConfig, NmsMethod, decode,
 };
 use proptest::prelude::*;
 
@@ -23,8 +23,8 @@ fn anchors() -> Anchors {
 
 fn split<'a>(logits: &'a [f32], deltas: &'a [f32]) -> [LevelOutput<'a>; 2] {
     [
-        LevelOutput { class_logits: &logits[..12], box_deltas: &deltas[..24] },
-        LevelOutput { class_logits: &logits[12..], box_deltas: &deltas[24..] },
+        LevelOutput { class_logits: &logits[..12], box_deltas: &deltas[..24], layout: Layout::ChannelsFirst },
+        LevelOutput { class_logits: &logits[12..], box_deltas: &deltas[24..], layout: Layout::ChannelsFirst },
     ]
 }
 
@@ -79,7 +79,7 @@ fn channels_are_read_anchor_major_and_class_minor() {
     logits[(anchor * classes + class) * cells + cell] = 4.0;
     let mut deltas = vec![0.0; 9 * 4 * cells];
     deltas[(anchor * 4 + 1) * cells + cell] = 0.25;
-    let level = LevelOutput { class_logits: &logits, box_deltas: &deltas };
+    let level = LevelOutput { class_logits: &logits, box_deltas: &deltas, layout: Layout::ChannelsFirst };
     let settings = DecodeConfig { score_threshold: 0.5, ..DecodeConfig::default() };
     let detections = decode(&[level], &anchors, classes, &settings, None).unwrap();
     assert_eq!(detections.len(), 1);

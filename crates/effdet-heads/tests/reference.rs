@@ -4,7 +4,7 @@
 
 use effdet_core::{Detection, ImageSize, XyxyBox, YxyxBox};
 use effdet_heads::{
-    AnchorConfig, Anchors, DecodeConfig, Frame, LevelOutput, NmsConfig, NmsMethod, decode, nms,
+    AnchorConfig, Anchors, DecodeConfig, Frame, Layout, LevelOutput, NmsConfig, NmsMethod, decode, nms,
 };
 use serde::Deserialize;
 
@@ -72,7 +72,11 @@ fn decoded_detections_equal_the_reference() {
     let levels: Vec<LevelOutput<'_>> = fixture
         .levels
         .iter()
-        .map(|level| LevelOutput { class_logits: &level.class_logits, box_deltas: &level.box_deltas })
+        .map(|level| LevelOutput {
+            class_logits: &level.class_logits,
+            box_deltas: &level.box_deltas,
+            layout: Layout::ChannelsFirst,
+        })
         .collect();
     assert_eq!(fixture.cases.len(), 6);
     for case in &fixture.cases {

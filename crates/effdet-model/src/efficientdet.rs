@@ -6,6 +6,7 @@ use effdet_backbones::Backbone;
 use effdet_bifpn::FeatureNetwork;
 use effdet_core::ImageSize;
 use effdet_heads::Head;
+use effdet_nn::FeatureMap;
 
 /// Backbone, feature network, class head and box head.
 ///
@@ -25,17 +26,17 @@ pub struct EfficientDet {
 
 /// Raw outputs, for each pyramid level from the finest.
 #[derive(Clone, Debug)]
-pub struct HeadOutputs {
+pub struct HeadOutputs<M = Tensor<4>> {
     /// Class logits, `[batch, anchors · classes, height, width]`.
-    pub class_logits: Vec<Tensor<4>>,
+    pub class_logits: Vec<M>,
     /// Box codes `ty, tx, th, tw`, `[batch, anchors · 4, height, width]`.
-    pub box_deltas: Vec<Tensor<4>>,
+    pub box_deltas: Vec<M>,
 }
 
-impl HeadOutputs {
+impl<M: FeatureMap> HeadOutputs<M> {
     /// Height and width of every level.
     pub fn level_sizes(&self) -> Vec<ImageSize> {
-        let size = |map: &Tensor<4>| ImageSize { height: map.dims()[2], width: map.dims()[3] };
+        let size = |map: &M| ImageSize { height: map.dims()[2], width: map.dims()[3] };
         self.class_logits.iter().map(size).collect()
     }
 }
@@ -46,7 +47,7 @@ impl EfficientDet {
     /// # Shapes
     /// - `pictures`: `[batch, in_channels, height, width]`, any height and width
     /// - output: see [`HeadOutputs`]; level `l` has `⌈height / 2ˡ⌉` rows
-    pub fn forward(&self, pictures: Tensor<4>) -> HeadOutputs {
+    pub fn forward<M: FeatureMap>(&self, pictures: M) -> HeadOutputs<M> {
         let levels = self.fpn.forward(self.backbone.forward(pictures));
         HeadOutputs {
             class_logits: self.class_net.forward(&levels),

@@ -20,6 +20,7 @@
 mod config;
 mod efficientdet;
 mod error;
+mod inference;
 mod predictor;
 mod specs;
 mod summary;
@@ -27,6 +28,7 @@ mod summary;
 pub use config::EfficientDetConfig;
 pub use efficientdet::{EfficientDet, HeadOutputs};
 pub use error::Error;
+pub use inference::Inference;
 pub use predictor::Predictor;
 pub use specs::{ModelSpec, model_names, model_specs};
 pub use summary::{PartSummary, Summary, summarize, summarize_backbone};

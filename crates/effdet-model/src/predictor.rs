@@ -6,8 +6,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use effdet_core::{Detection, ImageSize};
 use effdet_heads::{Anchors, Frame, decode_batch};
+use effdet_nn::native::{self, Program};
 
-use crate::{EfficientDet, EfficientDetConfig, Error, HeadOutputs};
+use crate::{EfficientDet, EfficientDetConfig, Error, HeadOutputs, Inference};
 
 /// How many input sizes keep their anchors; a picture of a further size replaces the oldest.
 const CACHED_SIZES: usize = 8;
@@ -21,12 +22,29 @@ pub struct Predictor {
     model: EfficientDet,
     config: EfficientDetConfig,
     anchors: Mutex<Vec<Arc<Anchors>>>,
+    inference: Option<Inference>,
 }
 
 impl Predictor {
     /// Puts the network in evaluation mode.
+    ///
+    /// On the CPU it is computed in its [inference form](Inference) wherever there is one, with as many threads as the
+    /// processor has cores.
     pub fn new(model: EfficientDet, config: EfficientDetConfig) -> Self {
-        Self { model: model.valid(), config, anchors: Mutex::new(Vec::new()) }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let inference = Some(Inference::new(threads));
+        Self { model: model.valid(), config, anchors: Mutex::new(Vec::new()), inference }
+    }
+
+    /// Sets the number of threads of the inference form; with `None` the network runs as a composition of the
+    /// framework's operations.
+    pub fn set_inference(&mut self, threads: Option<usize>) {
+        self.inference = threads.map(Inference::new);
+    }
+
+    /// The inference form.
+    pub fn inference(&self) -> Option<&Inference> {
+        self.inference.as_ref()
     }
 
     /// The configuration.
@@ -63,13 +81,28 @@ impl Predictor {
         pictures: Tensor<4>,
         frames: &[Option<Frame>],
     ) -> Result<Vec<Vec<Detection>>, Error> {
-        let [batch, _, height, width] = pictures.dims();
-        assert_eq!(frames.len(), batch, "one frame per picture");
-        let outputs = self.model.forward(pictures);
-        let anchors = self.anchors(ImageSize { height, width }, &outputs.level_sizes())?;
-        let HeadOutputs { class_logits, box_deltas } = outputs;
+        let shape = pictures.dims();
+        assert_eq!(frames.len(), shape[0], "one frame per picture");
+        let size = ImageSize { height: shape[2], width: shape[3] };
         let EfficientDetConfig { num_classes, decode, .. } = &self.config;
+        if let Some((inference, program)) = self.compiled(&pictures) {
+            let pictures = pictures.try_into_data().map_err(read_error)?;
+            let pictures = pictures.convert::<f32>().try_into_vec::<f32>().map_err(read_error)?;
+            let (outputs, sizes) = inference.forward(&program, &pictures);
+            let anchors = self.anchors(size, &sizes)?;
+            return Ok(outputs.decode(&anchors, *num_classes, decode, frames)?);
+        }
+        let outputs = self.model.forward(pictures);
+        let anchors = self.anchors(size, &outputs.level_sizes())?;
+        let HeadOutputs { class_logits, box_deltas } = outputs;
         Ok(decode_batch(&class_logits, &box_deltas, &anchors, *num_classes, decode, frames)?)
+    }
+
+    /// The inference form for pictures of this shape, where there is one.
+    fn compiled(&self, pictures: &Tensor<4>) -> Option<(&Inference, Arc<Program>)> {
+        let inference = self.inference.as_ref().filter(|_| native::runs_on(&pictures.device()))?;
+        let program = inference.program(&self.model, pictures.dims()).ok()?;
+        Some((inference, program))
     }
 
     /// The anchors of an input size and the feature maps it gives, made once.
@@ -86,4 +119,8 @@ impl Predictor {
         cache.push(Arc::clone(&anchors));
         Ok(anchors)
     }
+}
+
+fn read_error(error: impl std::fmt::Debug) -> Error {
+    Error::Heads(effdet_heads::Error::ReadBack(format!("{error:?}")))
 }

@@ -3,6 +3,8 @@
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions};
 use burn::tensor::{Tensor, module};
 
+use crate::feature_map::FeatureMap;
+
 /// The kinds of anti-aliased downsampling in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AntiAliasKind {
@@ -36,7 +38,12 @@ impl AntiAlias {
     /// # Shapes
     /// - `input`: `[batch, channels, height, width]`
     /// - output: `[batch, channels, ⌈height / stride⌉, ⌈width / stride⌉]` for the blur, `⌊ ⌋` for the average
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
+        let [output] = input.opaque("anti-aliased downsampling", |input| [self.downsample(input)]);
+        output
+    }
+
+    fn downsample(&self, input: Tensor<4>) -> Tensor<4> {
         let [_, channels, _, _] = input.dims();
         match self.kind {
             AntiAliasKind::Average => module::avg_pool2d(input, AvgPoolOptions::new([self.stride; 2])),

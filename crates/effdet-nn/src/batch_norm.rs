@@ -3,6 +3,7 @@
 use burn::module::{Flag, Module, Param};
 use burn::tensor::{Device, Tensor, assert_shape};
 
+use crate::feature_map::FeatureMap;
 use crate::{Activation, Buffer, Initializer};
 
 /// Sizes and constants of a [`BatchNorm`].
@@ -98,10 +99,19 @@ impl BatchNorm {
     ///
     /// # Panics
     /// If `input` has another number of channels.
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
+        input.batch_norm(self)
+    }
+
+    /// Whether batch statistics are used and recorded.
+    pub fn is_training(&self) -> bool {
+        self.training.val().is_enabled()
+    }
+
+    pub(crate) fn normalize(&self, input: Tensor<4>) -> Tensor<4> {
         let [channels] = self.weight.lazy_shape().dims();
         assert_shape!(input, [_, channels, ..]);
-        let output = if self.training.val().is_enabled() {
+        let output = if self.is_training() {
             self.forward_training(input)
         } else {
             // Subtracting first keeps the digits that `x · scale + shift` loses where activations are far from zero.

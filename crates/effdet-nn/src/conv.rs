@@ -5,6 +5,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, assert_shape, module};
 
 use crate::count::add_multiply_adds;
+use crate::feature_map::FeatureMap;
 use crate::{Initializer, Padding};
 
 /// Sizes of a [`Conv2d`]. Kernels, strides and dilations are square: no supported network has others.
@@ -148,7 +149,11 @@ impl Conv2d {
     ///
     /// # Panics
     /// If `input` has another number of channels.
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
+        input.conv2d(self)
+    }
+
+    pub(crate) fn convolve(&self, input: Tensor<4>) -> Tensor<4> {
         let options = self.options(&input);
         let output = module::conv2d(input, self.weight.val(), self.bias.as_ref().map(Param::val), options);
         let [_, _, height, width] = output.dims();
@@ -166,9 +171,34 @@ impl Conv2d {
         self.weight.lazy_shape()[0]
     }
 
+    /// Side of the kernel.
+    pub fn kernel(&self) -> usize {
+        self.weight.lazy_shape()[3]
+    }
+
+    /// Step between outputs.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Step between the kernel's taps.
+    pub fn dilation(&self) -> usize {
+        self.dilation
+    }
+
+    /// Number of groups.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// How the input is padded.
+    pub fn padding(&self) -> Padding {
+        self.padding
+    }
+
     fn options(&self, input: &Tensor<4>) -> ConvOptions<2> {
         let [_, _, height, width] = input.dims();
-        let kernel = self.weight.lazy_shape()[3];
+        let kernel = self.kernel();
         let pad = |size| self.padding.amount(size, kernel, self.stride, self.dilation);
         ConvOptions::new_with_padding(
             [self.stride; 2],
@@ -216,17 +246,17 @@ impl ConvLayer {
     /// # Shapes
     /// - `input`: `[batch, in_channels, height, width]`
     /// - output: `[batch, out_channels, out_height, out_width]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
         match self {
             ConvLayer::Plain(conv) => conv.forward(input),
             ConvLayer::Mixed(convs) => {
                 let mut start = 0;
                 let outputs = convs.iter().map(|conv| {
-                    let slice = input.clone().narrow(1, start, conv.in_channels());
+                    let slice = input.clone().narrow_channels(start, conv.in_channels());
                     start += conv.in_channels();
                     conv.forward(slice)
                 });
-                Tensor::cat(outputs.collect(), 1)
+                M::cat_channels(outputs.collect())
             }
         }
     }

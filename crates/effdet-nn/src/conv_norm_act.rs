@@ -1,8 +1,9 @@
 //! Convolution, normalisation and activation as one layer.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
+use crate::feature_map::FeatureMap;
 use crate::{Activation, AntiAlias, AntiAliasKind, Conv2d, Conv2dConfig, NormAct, NormConfig};
 
 /// What a [`ConvNormAct`] is built from.
@@ -70,11 +71,11 @@ impl ConvNormAct {
     /// # Shapes
     /// - `input`: `[batch, in_channels, height, width]`
     /// - output: `[batch, out_channels, out_height, out_width]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
         let output = self.conv.forward(input);
         let output = match &self.bn {
             Some(norm) => norm.forward(output),
-            None => self.activation.forward(output),
+            None => output.activate(self.activation),
         };
         match &self.aa {
             Some(aa) => aa.forward(output),

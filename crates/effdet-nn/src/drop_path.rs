@@ -3,6 +3,8 @@
 use burn::module::{Flag, Module, Param};
 use burn::tensor::{Device, Distribution, Tensor};
 
+use crate::feature_map::FeatureMap;
+
 /// In training mode drops the whole residual branch of a picture with probability `rate` and scales the kept ones by
 /// `1 / (1 - rate)`; otherwise does nothing.
 ///
@@ -28,10 +30,15 @@ impl DropPath {
     ///
     /// # Shapes
     /// - `input`, output: `[batch, channels, height, width]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
         if self.rate == 0.0 || !self.training.val().is_enabled() {
             return input;
         }
+        let [output] = input.opaque("drop path in training mode", |input| [self.drop(input)]);
+        output
+    }
+
+    fn drop(&self, input: Tensor<4>) -> Tensor<4> {
         let [batch, ..] = input.dims();
         let keep = 1.0 - self.rate;
         let kept = Tensor::random([batch, 1, 1, 1], Distribution::Bernoulli(keep), &input.device());

@@ -1,8 +1,9 @@
 //! The 3×3 convolution of feature network and heads, separable or dense.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
+use crate::feature_map::FeatureMap;
 use crate::{
     Activation, Conv2dConfig, ConvNormAct, ConvNormActConfig, Initializer, NormConfig, Padding,
     SeparableConv, SeparableConvConfig,
@@ -75,7 +76,7 @@ impl FeatureConv {
     /// # Shapes
     /// - `input`: `[batch, in_channels, height, width]`
     /// - output: `[batch, out_channels, height, width]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
         match self {
             FeatureConv::Separable(conv) => conv.forward(input),
             FeatureConv::Dense(conv) => conv.forward(input),

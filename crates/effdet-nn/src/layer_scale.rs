@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::Initializer;
+use crate::feature_map::FeatureMap;
 
 /// Multiplies each channel by a learned factor that starts small.
 ///
@@ -25,7 +26,7 @@ impl LayerScale {
     ///
     /// # Shapes
     /// - `input`, output: `[batch, channels, height, width]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        input * self.gamma.val().reshape([1, -1, 1, 1])
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
+        input.scale(self.gamma.val().reshape([1, -1, 1, 1]))
     }
 }

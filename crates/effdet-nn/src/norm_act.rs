@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
+use crate::feature_map::FeatureMap;
 use crate::{Activation, BatchNorm, BatchNormConfig, Initializer};
 
 /// Which normalisation a network uses.
@@ -86,13 +87,14 @@ impl NormAct {
     ///
     /// # Shapes
     /// - `input`, output: `[batch, channels, height, width]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        match self {
-            NormAct::Batch(norm) => norm.forward(input),
-            NormAct::Group(norm) => norm.forward(input),
-            NormAct::Layer(norm) => norm.forward(input),
-            NormAct::Evo(norm) => norm.forward(input),
-        }
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
+        let [output] = match self {
+            NormAct::Batch(norm) => return norm.forward(input),
+            NormAct::Group(norm) => input.opaque("group norm", |input| [norm.forward(input)]),
+            NormAct::Layer(norm) => input.opaque("layer norm", |input| [norm.forward(input)]),
+            NormAct::Evo(norm) => input.opaque("EvoNorm", |input| [norm.forward(input)]),
+        };
+        output
     }
 }
 

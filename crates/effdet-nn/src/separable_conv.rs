@@ -1,8 +1,9 @@
 //! Depthwise separable convolution.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
+use crate::feature_map::FeatureMap;
 use crate::{Activation, Conv2d, Conv2dConfig, Initializer, NormAct, NormConfig, Padding};
 
 /// What a [`SeparableConv`] is built from.
@@ -86,11 +87,11 @@ impl SeparableConv {
     /// # Shapes
     /// - `input`: `[batch, in_channels, height, width]`
     /// - output: `[batch, out_channels, height, width]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
         let output = self.conv_pw.forward(self.conv_dw.forward(input));
         match &self.bn {
             Some(norm) => norm.forward(output),
-            None => self.activation.forward(output),
+            None => output.activate(self.activation),
         }
     }
 }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 
+use crate::feature_map::FeatureMap;
 use crate::norm_act::LayerNorm2d;
 use crate::{Activation, Conv2d, Conv2dConfig, Initializer};
 
@@ -56,10 +57,9 @@ impl SqueezeExcite {
     ///
     /// # Shapes
     /// - `input`, output: `[batch, channels, height, width]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let squeezed = input.clone().mean_dim(3).mean_dim(2);
-        let excited = self.conv_expand.forward(self.activation.forward(self.conv_reduce.forward(squeezed)));
-        input * self.gate.forward(excited)
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
+        let reduced = self.conv_reduce.forward(input.clone().global_mean()).activate(self.activation);
+        input.gate(self.conv_expand.forward(reduced).activate(self.gate))
     }
 }
 
@@ -138,10 +138,13 @@ impl ChannelAttention {
     ///
     /// # Shapes
     /// - `input`, output: `[batch, channels, height, width]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward<M: FeatureMap>(&self, input: M) -> M {
         match self {
             ChannelAttention::SqueezeExcite(layer) => layer.forward(input),
-            ChannelAttention::GlobalContext(layer) => layer.forward(input),
+            ChannelAttention::GlobalContext(layer) => {
+                let [output] = input.opaque("global context attention", |input| [layer.forward(input)]);
+                output
+            }
         }
     }
 }

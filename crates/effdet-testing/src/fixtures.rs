@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::golden::{BackbonesGolden, DetectorGolden, read_json};
+use crate::gradients::{GradientsGolden, TrainingStepsGolden};
 use crate::parity::GoldenError;
 
 fn path(name: &str) -> PathBuf {
@@ -37,4 +38,22 @@ pub fn golden_errors() -> BTreeMap<String, GoldenError> {
     let errors: BTreeMap<String, [f64; 2]> =
         read_json(&path("golden_noise.json")).expect("the fixture can be read");
     errors.into_iter().map(|(name, [sampled, sum])| (name, GoldenError { sampled, sum })).collect()
+}
+
+/// What the reference computes in one training step of six detectors, made by `tools/golden/make_gradients.py`.
+///
+/// # Panics
+/// If the fixture is missing or damaged.
+#[expect(clippy::expect_used, reason = "the fixture is part of the repository")]
+pub fn gradients() -> GradientsGolden {
+    read_json(&path("gradients.json.gz")).expect("the fixture can be read")
+}
+
+/// Ten optimiser steps of the reference, made by `tools/golden/make_training_steps.py`.
+///
+/// # Panics
+/// If the fixture is missing or damaged.
+#[expect(clippy::expect_used, reason = "the fixture is part of the repository")]
+pub fn training_steps() -> TrainingStepsGolden {
+    read_json(&path("training_steps.json.gz")).expect("the fixture can be read")
 }

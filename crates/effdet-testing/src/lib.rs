@@ -4,9 +4,11 @@
 //! are synthetic: every tensor is a pure function of a seed, its name and its shape ([`synthetic`]), here and in the
 //! scripts that ask the reference (`tools/golden`).
 
+pub mod blood_cells;
 pub mod detections;
 pub mod fixtures;
 pub mod golden;
+pub mod gradients;
 pub mod npz;
 pub mod parity;
 pub mod shared;

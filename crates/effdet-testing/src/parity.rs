@@ -218,7 +218,11 @@ pub enum Statistics<'a> {
     Scattered(&'a Moments),
 }
 
-fn with_synthetic_weights<M: Module>(module: M, seed: u64, statistics: Statistics<'_>) -> Result<M> {
+pub(crate) fn with_synthetic_weights<M: Module>(
+    module: M,
+    seed: u64,
+    statistics: Statistics<'_>,
+) -> Result<M> {
     let scattered;
     let running = match statistics {
         Statistics::Stored(running) => running,

@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 
 /// Values in [-1, 1) on a grid of 2⁻²²: SplitMix64 in counter mode, keyed by the SHA-256 of `seed:name`.
-pub fn uniform(seed: u64, name: &str, count: usize) -> impl Iterator<Item = f32> {
+pub fn uniform(seed: u64, name: &str, count: usize) -> impl Iterator<Item = f32> + use<> {
     let digest = Sha256::digest(format!("{seed}:{name}"));
     let key = digest[..8].iter().rev().fold(0u64, |key, byte| key << 8 | u64::from(*byte));
     (1..=count as u64).map(move |i| {

@@ -1,6 +1,6 @@
 use burn::module::Module;
 use burn::tensor::{Tensor, activation};
-use effdet_nn::{Activation, ChannelAttention, CondConv2d, DropPath, Linear, NormAct};
+use effdet_nn::{Activation, ChannelAttention, CondConv2d, DropPath, FeatureMap, Linear, NormAct};
 
 use super::{BlockOutput, Context, add_residual, squeezed};
 use crate::plan::BlockPlan;
@@ -52,7 +52,12 @@ impl CondConvResidual {
         }
     }
 
-    pub(super) fn forward(&self, input: Tensor<4>) -> BlockOutput {
+    pub(super) fn forward<M: FeatureMap>(&self, input: M) -> BlockOutput<M> {
+        let [output, expansion] = input.opaque("conditional convolution", |input| self.compute(input));
+        BlockOutput { output, expansion: Some(expansion) }
+    }
+
+    fn compute(&self, input: Tensor<4>) -> [Tensor<4>; 2] {
         let [batch, channels, _, _] = input.dims();
         let pooled = input.clone().mean_dim(3).mean_dim(2).reshape([batch, channels]);
         let routing = activation::sigmoid(self.routing_fn.forward(pooled));
@@ -60,6 +65,6 @@ impl CondConvResidual {
         let hidden = self.bn2.forward(self.conv_dw.forward(hidden, routing.clone()));
         let hidden = squeezed(&self.se, hidden);
         let output = self.bn3.forward(self.conv_pwl.forward(hidden.clone(), routing));
-        BlockOutput { output: add_residual(&self.drop_path, input, output), expansion: Some(hidden) }
+        [add_residual(&self.drop_path, input, output), hidden]
     }
 }

@@ -1,6 +1,5 @@
 use burn::module::Module;
-use burn::tensor::Tensor;
-use effdet_nn::{AntiAlias, Conv2d, DropPath, NormAct};
+use effdet_nn::{AntiAlias, Conv2d, DropPath, FeatureMap, NormAct};
 
 use super::{BlockOutput, Context, add_residual, anti_aliased};
 use crate::plan::BlockPlan;
@@ -35,7 +34,7 @@ impl ConvNormActBlock {
         }
     }
 
-    pub(super) fn forward(&self, input: Tensor<4>) -> BlockOutput {
+    pub(super) fn forward<M: FeatureMap>(&self, input: M) -> BlockOutput<M> {
         let activated = self.bn1.forward(self.conv.forward(input.clone()));
         let output = anti_aliased(&self.aa, activated.clone());
         BlockOutput { output: add_residual(&self.drop_path, input, output), expansion: Some(activated) }

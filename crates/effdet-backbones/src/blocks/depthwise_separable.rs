@@ -1,6 +1,7 @@
 use burn::module::Module;
-use burn::tensor::Tensor;
-use effdet_nn::{Activation, AntiAlias, ChannelAttention, Conv2d, ConvLayer, DropPath, NormAct, Padding};
+use effdet_nn::{
+    Activation, AntiAlias, ChannelAttention, Conv2d, ConvLayer, DropPath, FeatureMap, NormAct, Padding,
+};
 
 use super::{BlockOutput, Context, add_residual, anti_aliased, squeezed};
 use crate::block_args::BlockKind;
@@ -67,7 +68,7 @@ impl DepthwiseSeparable {
         }
     }
 
-    pub(super) fn forward(&self, input: Tensor<4>) -> BlockOutput {
+    pub(super) fn forward<M: FeatureMap>(&self, input: M) -> BlockOutput<M> {
         let mut hidden = input.clone();
         if let (Some(conv), Some(norm)) = (&self.conv_s2d, &self.bn_s2d) {
             hidden = norm.forward(conv.forward(hidden));

@@ -1,6 +1,5 @@
 use burn::module::Module;
-use burn::tensor::Tensor;
-use effdet_nn::{Activation, AntiAlias, ChannelAttention, ConvLayer, DropPath, NormAct};
+use effdet_nn::{Activation, AntiAlias, ChannelAttention, ConvLayer, DropPath, FeatureMap, NormAct};
 
 use super::{BlockOutput, Context, add_residual, anti_aliased, squeezed};
 use crate::plan::BlockPlan;
@@ -50,7 +49,7 @@ impl EdgeResidual {
         }
     }
 
-    pub(super) fn forward(&self, input: Tensor<4>) -> BlockOutput {
+    pub(super) fn forward<M: FeatureMap>(&self, input: M) -> BlockOutput<M> {
         let hidden = self.bn1.forward(self.conv_exp.forward(input.clone()));
         let hidden = squeezed(&self.se, anti_aliased(&self.aa, hidden));
         let output = self.bn2.forward(self.conv_pwl.forward(hidden.clone()));

@@ -1,6 +1,5 @@
 use burn::module::Module;
-use burn::tensor::Tensor;
-use effdet_nn::{Activation, AntiAlias, ChannelAttention, ConvLayer, DropPath, NormAct};
+use effdet_nn::{Activation, AntiAlias, ChannelAttention, ConvLayer, DropPath, FeatureMap, NormAct};
 
 use super::{BlockOutput, Context, add_residual, anti_aliased, squeezed};
 use crate::plan::BlockPlan;
@@ -60,7 +59,7 @@ impl InvertedResidual {
         }
     }
 
-    pub(super) fn forward(&self, input: Tensor<4>) -> BlockOutput {
+    pub(super) fn forward<M: FeatureMap>(&self, input: M) -> BlockOutput<M> {
         let hidden = self.bn1.forward(self.conv_pw.forward(input.clone()));
         let hidden = self.bn2.forward(self.conv_dw.forward(hidden));
         let hidden = squeezed(&self.se, anti_aliased(&self.aa, hidden));

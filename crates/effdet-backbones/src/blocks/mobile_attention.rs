@@ -1,6 +1,7 @@
 use burn::module::Module;
-use burn::tensor::Tensor;
-use effdet_nn::{Activation, DropPath, LayerScale, MultiQueryAttention, MultiQueryAttentionConfig, NormAct};
+use effdet_nn::{
+    Activation, DropPath, FeatureMap, LayerScale, MultiQueryAttention, MultiQueryAttentionConfig, NormAct,
+};
 
 use super::{BlockOutput, Context, add_residual};
 use crate::plan::BlockPlan;
@@ -41,8 +42,9 @@ impl MobileAttention {
         }
     }
 
-    pub(super) fn forward(&self, input: Tensor<4>) -> BlockOutput {
-        let mut output = self.attn.forward(self.norm.forward(input.clone()));
+    pub(super) fn forward<M: FeatureMap>(&self, input: M) -> BlockOutput<M> {
+        let normalised = self.norm.forward(input.clone());
+        let [mut output] = normalised.opaque("attention", |input| [self.attn.forward(input)]);
         if let Some(scale) = &self.layer_scale {
             output = scale.forward(output);
         }

@@ -12,10 +12,10 @@ mod mobile_attention;
 mod universal_inverted_residual;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use effdet_nn::{
-    Activation, AntiAlias, AntiAliasKind, ChannelAttention, Conv2dConfig, DropPath, GlobalContext, NormAct,
-    NormConfig, Padding, SqueezeExciteConfig,
+    Activation, AntiAlias, AntiAliasKind, ChannelAttention, Conv2dConfig, DropPath, FeatureMap,
+    GlobalContext, NormAct, NormConfig, Padding, SqueezeExciteConfig,
 };
 
 pub use cond_conv_residual::CondConvResidual;
@@ -31,10 +31,10 @@ use crate::plan::BlockPlan;
 use crate::variants::Variant;
 
 /// What a block gives.
-pub(crate) struct BlockOutput {
-    pub output: Tensor<4>,
+pub(crate) struct BlockOutput<M> {
+    pub output: M,
     /// What went into the projection.
-    pub expansion: Option<Tensor<4>>,
+    pub expansion: Option<M>,
 }
 
 /// Any of the blocks.
@@ -75,7 +75,7 @@ impl Block {
         }
     }
 
-    pub(crate) fn forward(&self, input: Tensor<4>) -> BlockOutput {
+    pub(crate) fn forward<M: FeatureMap>(&self, input: M) -> BlockOutput<M> {
         match self {
             Block::ConvNormAct(block) => block.forward(input),
             Block::DepthwiseSeparable(block) => block.forward(input),
@@ -136,21 +136,21 @@ impl Context<'_> {
 }
 
 /// Adds the shortcut where the block has one.
-fn add_residual(residual: &Option<DropPath>, shortcut: Tensor<4>, output: Tensor<4>) -> Tensor<4> {
+fn add_residual<M: FeatureMap>(residual: &Option<DropPath>, shortcut: M, output: M) -> M {
     match residual {
-        Some(drop_path) => drop_path.forward(output) + shortcut,
+        Some(drop_path) => drop_path.forward(output).plus(shortcut),
         None => output,
     }
 }
 
-fn anti_aliased(aa: &Option<AntiAlias>, input: Tensor<4>) -> Tensor<4> {
+fn anti_aliased<M: FeatureMap>(aa: &Option<AntiAlias>, input: M) -> M {
     match aa {
         Some(aa) => aa.forward(input),
         None => input,
     }
 }
 
-fn squeezed(se: &Option<ChannelAttention>, input: Tensor<4>) -> Tensor<4> {
+fn squeezed<M: FeatureMap>(se: &Option<ChannelAttention>, input: M) -> M {
     match se {
         Some(se) => se.forward(input),
         None => input,

@@ -1,6 +1,7 @@
 use burn::module::Module;
-use burn::tensor::Tensor;
-use effdet_nn::{Activation, ChannelAttention, ConvNormAct, ConvNormActConfig, DropPath, LayerScale};
+use effdet_nn::{
+    Activation, ChannelAttention, ConvNormAct, ConvNormActConfig, DropPath, FeatureMap, LayerScale,
+};
 
 use super::{BlockOutput, Context, add_residual, squeezed};
 use crate::plan::BlockPlan;
@@ -69,8 +70,8 @@ impl UniversalInvertedResidual {
         }
     }
 
-    pub(super) fn forward(&self, input: Tensor<4>) -> BlockOutput {
-        let optional = |layer: &Option<ConvNormAct>, input: Tensor<4>| match layer {
+    pub(super) fn forward<M: FeatureMap>(&self, input: M) -> BlockOutput<M> {
+        let optional = |layer: &Option<ConvNormAct>, input: M| match layer {
             Some(layer) => layer.forward(input),
             None => input,
         };
