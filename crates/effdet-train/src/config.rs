@@ -3,7 +3,7 @@
 use effdet_heads::{DetectionLossConfig, MatchOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::{Clip, Curve, DecayMask, EmaConfig, Error, Interval, Part, Rule, Schedule, Warmup};
+use crate::{AdamConstants, Clip, Curve, DecayMask, EmaConfig, Error, Interval, Part, Rule, Schedule, Warmup};
 
 /// Everything that decides the weights of a run, given a model, data and their order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,6 +162,16 @@ impl TrainConfig {
             ema: Some(EmaConfig { decay: 0.99, ..EmaConfig::default() }),
             ..Self::default()
         }
+    }
+
+    /// What a fastai learner does: Adam with decay 0.01 apart from the gradient on all but norms and biases, one cycle,
+    /// no clipping.
+    ///
+    /// # Reference
+    /// fastai `Learner` and `Adam`.
+    pub fn fastai() -> Self {
+        let adam = AdamConstants { betas: [0.9, 0.99], epsilon: 1e-5 };
+        Self { optimizer: Rule::AdamW(adam), weight_decay: 1e-2, clip: Clip::None, ..Self::default() }
     }
 
     /// The defaults of the reference's train script: SGD with momentum at 0.01, decay 4e-5, a cosine by epochs with

@@ -9,8 +9,10 @@ mod engine;
 mod error;
 mod evaluate;
 mod groups;
+mod learner;
 mod loader;
 mod logs;
+mod lr_find;
 mod model;
 mod module;
 mod optimizer;
@@ -19,6 +21,7 @@ mod run;
 mod run_config;
 mod schedule;
 mod state;
+mod trainer;
 
 pub use bad_step::{BadStep, BadStepKind};
 pub use callback::{Callback, Control, Event, StepReport, StopFlag};
@@ -31,8 +34,10 @@ pub use evaluate::{
     CocoMetric, Evaluation, Losses, Metric, NamedMetric, detections, evaluate, ground_truth, image_id,
 };
 pub use groups::{DecayMask, GROUPS, Part};
+pub use learner::{Learner, TopLoss};
 pub use loader::DataLoader;
 pub use logs::EventFile;
+pub use lr_find::{LrFind, LrFindOptions};
 pub use model::{DetectorModel, TrainBatch};
 pub use module::{
     DefaultModule, OptimizerPlan, ParameterPlan, StepContext, StepLoss, TrainModule, ValidationOutput,
@@ -42,4 +47,5 @@ pub use parameters::{Named, Parameter, assign, parameters, take_gradients, value
 pub use run::Prepared;
 pub use run_config::{Augment, DataConfig, Layer, Recipe, RunConfig};
 pub use schedule::{Curve, Interval, Noise, Plateau, Position, Rate, Schedule, Warmup};
+pub use trainer::Trainer;
 pub use state::{Best, EpochRecord, RunState};

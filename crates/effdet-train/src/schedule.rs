@@ -113,12 +113,17 @@ pub enum Curve {
         #[serde(default)]
         min: f64,
     },
-    /// `lr · (start + (end - start) · t / total)` in the exponent: `lr · startˡ⁻ᵗ · endᵗ`, for the search of a rate.
+    /// `lr · start · (end / start)^(t / length)`, for the search of a rate.
+    ///
+    /// # Reference
+    /// fastai `SchedExp`.
     Exponential {
         /// Factor at the start.
         start: f64,
-        /// Factor at the end.
+        /// Factor at `length`.
         end: f64,
+        /// Steps between the two.
+        length: u64,
     },
 }
 
@@ -265,7 +270,9 @@ impl Curve {
                 let cuts = i32::try_from(plateau.cuts).unwrap_or(i32::MAX);
                 constant((lr * rate.powi(cuts)).max(min))
             }
-            Curve::Exponential { start, end } => constant(lr * start * (end / start).powf(pos)),
+            Curve::Exponential { start, end, length } => {
+                constant(lr * start * (end / start).powf(t as f64 / length.max(1) as f64))
+            }
         }
     }
 }

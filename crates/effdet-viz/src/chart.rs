@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use crate::{Error, Line, class_color};
@@ -92,8 +93,8 @@ fn range(values: impl Iterator<Item = f64>, logarithmic: bool) -> (f64, f64) {
     (low - margin, high + margin)
 }
 
-fn plot<'r, X, Y>(
-    root: &DrawingArea<SVGBackend<'r>, Shift>,
+fn plot<X, Y>(
+    root: &DrawingArea<SVGBackend<'_>, Shift>,
     title: &str,
     labels: (&str, &str),
     xs: X,
@@ -103,9 +104,8 @@ fn plot<'r, X, Y>(
 where
     X: AsRangedCoord<Value = f64>,
     Y: AsRangedCoord<Value = f64>,
-    X::CoordDescType: plotters::coord::ranged1d::ValueFormatter<f64>,
-    Y::CoordDescType: plotters::coord::ranged1d::ValueFormatter<f64>,
-    'r: 'static,
+    X::CoordDescType: ValueFormatter<f64>,
+    Y::CoordDescType: ValueFormatter<f64>,
 {
     let mut chart = ChartBuilder::on(root)
         .caption(title, ("sans-serif", 22))
