@@ -224,7 +224,7 @@ impl Report {
         let per_second = self.pictures as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
         if !stderr().is_terminal() {
             let StepReport { step, epoch, epochs, losses, lr, gradient_norm, .. } = report;
-            if step.is_multiple_of(20) {
+            if step.is_multiple_of(10) {
                 let remaining = remaining(report, per_second);
                 eprintln!(
                     "epoch {}/{epochs} step {}/{}: loss {:.4} (class {:.4}, boxes {:.5}), norm {gradient_norm:.2}, lr {lr:.3e}, \
