@@ -9,9 +9,10 @@ the Python package or as a program (see --hotcoco). From the repository root:
     cargo build --release -p effdet-metrics --example evaluate
     python benches/compare/evaluation.py target/release/examples/evaluate [--runs 3] [--data FOLDER]
         [--hotcoco PROGRAM]   a program that takes the two files and prints "read_seconds evaluate_seconds AP"
-        [--skip pycocotools,faster_coco_eval]
+        [--skip pycocotools,faster_coco_eval] [--page]
 
-Each evaluator runs in its own process; the best of the runs counts, and the peak of its memory.
+Each evaluator runs in its own process, all of them in turn; the best run of each counts, and the peak of its memory.
+`benches/compare/hotcoco` is the program for --hotcoco. --page writes the section of docs/performance.md.
 """
 
 import argparse
@@ -22,6 +23,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from page import machine, write_section
 
 IMAGES, BOXES, DETECTIONS, CLASSES, SEED = 5_000, 36_781, 500_000, 80, 20_17
 
@@ -102,25 +105,20 @@ def python_evaluator(kind, truth, detections):
     print(read - start, done - read, float(run.stats[0]))
 
 
-def measure(name, command, runs):
-    best = None
-    for _ in range(runs):
-        before = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - before
-        if status != 0:
-            print(f"{name}: not run ({' '.join(command[:3])} failed)")
-            return None
-        if output.startswith("{"):
-            report = json.loads(output)
-            numbers = report["seconds"]["read"], report["seconds"]["evaluate"], report["AP"]
-        else:
-            numbers = tuple(float(v) for v in output.splitlines()[-1].split())
-        row = (*numbers, wall, usage.ru_maxrss / 1024)
-        best = row if best is None or row[0] + row[1] < best[0] + best[1] else best
-    return best
+def measure(name, command):
+    """Seconds to read and to evaluate, AP, peak memory in MB; None if it fails."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        print(f"{name}: not run ({' '.join(command[:3])} failed)")
+        return None
+    if output.startswith("{"):
+        report = json.loads(output)
+        numbers = report["seconds"]["read"], report["seconds"]["evaluate"], report["AP"]
+    else:
+        numbers = tuple(float(v) for v in output.splitlines()[-1].split())
+    return (*numbers, usage.ru_maxrss / 1024)
 
 
 def main():
@@ -130,6 +128,7 @@ def main():
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "effdet_val2017_size")
     parser.add_argument("--hotcoco")
     parser.add_argument("--skip", default="")
+    parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     truth, detections = (options.data / name for name in ("truth.json", "detections.json"))
     if not detections.exists():
@@ -141,18 +140,30 @@ def main():
     commands["hotcoco"] = [options.hotcoco, *files] if options.hotcoco else [
         sys.executable, __file__, "--as", "hotcoco", *files]
     commands["effdet-metrics"] = [options.binary, *files]
-    rows = {}
-    for kind, command in commands.items():
-        if kind not in options.skip.split(","):
-            row = measure(kind, command, 1 if kind == "pycocotools" else options.runs)
-            if row:
+    before, rows = machine(), {}
+    for _ in range(options.runs):
+        for kind, command in commands.items():
+            if kind in options.skip.split(","):
+                continue
+            row = measure(kind, command)
+            if row and (kind not in rows or row[0] + row[1] < rows[kind][0] + rows[kind][1]):
                 rows[kind] = row
     ours = rows["effdet-metrics"]
-    print(f"{os.cpu_count()} cores, {sum(f.stat().st_size for f in (truth, detections)) / 1e6:.0f} MB of JSON")
-    print(f"{'':18}{'read s':>9}{'evaluate s':>12}{'both s':>9}{'MB':>7}{'AP':>20}   ours is faster: evaluate, both")
-    for kind, (read, evaluate, ap, _, memory) in rows.items():
-        ratios = f"{evaluate / ours[1]:8.1f}x {(read + evaluate) / (ours[0] + ours[1]):8.1f}x"
-        print(f"{kind:18}{read:9.3f}{evaluate:12.3f}{read + evaluate:9.3f}{memory:7.0f}{ap:20.12f}   {ratios}")
+    size = sum(f.stat().st_size for f in (truth, detections)) / 1e6
+    lines = ["| | read, s | evaluate, s | both, s | memory, MB | AP | ours is faster: evaluate | both |", "|---|---|---|---|---|---|---|---|"]
+    for kind, (read, evaluate, ap, memory) in rows.items():
+        ratios = f"{evaluate / ours[1]:.1f} | {(read + evaluate) / (ours[0] + ours[1]):.1f}"
+        lines.append(
+            f"| {kind} | {read:.3f} | {evaluate:.3f} | {read + evaluate:.3f} | {memory:.0f} | {ap:.12f} | {ratios} |")
+    table = "\n".join(lines)
+    print(table)
+    if options.page:
+        write_section("Data and evaluation: COCO evaluation", f"""
+`benches/compare/evaluation.py`: {IMAGES:,} pictures, {BOXES:,} boxes, {DETECTIONS:,} detections, {CLASSES} classes, {size:.0f} MB
+of JSON, from the files to the 12 numbers; the best of {options.runs} runs of each. {before}.
+
+{table}
+""")
     disagree = [kind for kind, row in rows.items() if abs(row[2] - ours[2]) > 1e-9]
     if disagree:
         sys.exit(f"AP differs: {disagree}")

@@ -1,15 +1,17 @@
 """Training input, effdet's PyTorch loader beside ours: decode, horizontal flip, scale jitter 0.1 to 2.0, batch.
 
     cargo build --release -p effdet-data --example loader_speed
-    python benches/compare/loader.py DIR [--side 512] [--workers 2] [--batch 8] [--epochs 3]
+    python benches/compare/loader.py DIR [--side 512] [--workers 2] [--batch 8] [--epochs 3] [--page]
 
 DIR is a folder of JPEGs. Needs effdet 0.4.1 and torch. Epochs of the two alternate, the first of each is not counted;
-reported is the median of the others, in pictures per second. The loaders stop at the uint8 batch: effdet's
+the medians of the others count, in pictures per second and in processor time per picture, which is what is left of a
+comparison on a busy machine. The loaders stop at the uint8 batch: effdet's
 PrefetchLoader, which moves it to the GPU, is left out on both sides.
 """
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import time
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from effdet.data.loader import DetectionFastCollate
 from effdet.data.transforms import transforms_coco_train
+from page import machine, write_section
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +65,19 @@ def ours(args):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["pictures_per_second"][0]
 
 
+def processor_seconds():
+    """Of this process and those that it has waited for."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def measure(loader, args, pictures):
+    """Pictures per second, and processor milliseconds per picture, of one epoch."""
+    start = processor_seconds()
+    rate = loader(args)
+    return rate, 1000 * (processor_seconds() - start) / pictures
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path)
@@ -69,14 +85,34 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--binary", type=Path, default=ROOT / "target" / "release" / "examples" / "loader_speed")
+    parser.add_argument("--binary", type=Path, action="append", help="loader_speed; may be given for several builds")
+    parser.add_argument("--page", action="store_true", help="write the section of docs/performance.md")
     args = parser.parse_args()
-    theirs, own = [], []
+    files = len(list(args.dir.glob("*.jpg")))
+    pictures = files // args.batch * args.batch
+    binaries = args.binary or [ROOT / "target" / "release" / "examples" / "loader_speed"]
+    before, runs = machine(), {}
     for _ in range(args.epochs + 1):
-        theirs.append(effdets(args))
-        own.append(ours(args))
-    theirs, own = statistics.median(theirs[1:]), statistics.median(own[1:])
-    print(json.dumps({"effdet": theirs, "ours": own, "ratio": own / theirs, "workers": args.workers, "side": args.side}))
+        runs.setdefault("effdet's PyTorch loader", []).append(measure(effdets, args, pictures))
+        for binary in binaries:
+            args.binary = binary
+            name = "effdet-data" if len(binaries) == 1 else f"effdet-data, {binary.name}"
+            runs.setdefault(name, []).append(measure(ours, args, pictures))
+    medians = {name: [statistics.median(column) for column in zip(*rows[1:])] for name, rows in runs.items()}
+    rate, time = medians["effdet's PyTorch loader"]
+    lines = ["| | pictures per second | times effdet's | processor time per picture, ms | part of effdet's |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {name} | {r:.1f} | {r / rate:.2f} | {t:.2f} | 1/{time / t:.2f} |" for name, (r, t) in medians.items()
+    ]
+    table = "\n".join(lines)
+    print(table)
+    if args.page:
+        write_section("Data and evaluation: training input", f"""
+`benches/compare/loader.py`: decode, horizontal flip, scale jitter 0.1 to 2.0 at {args.side}x{args.side}, batches of {args.batch} as uint8,
+{args.workers} workers, {files} JPEGs; medians of {args.epochs} epochs of each, in turn. {before}.
+
+{table}
+""")
 
 
 if __name__ == "__main__":

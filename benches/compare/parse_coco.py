@@ -1,6 +1,6 @@
 """Times the reading of a COCO instances file of train2017's size: pycocotools against effdet-data.
 
-    python benches/compare/parse_coco.py [--runs 3] [--file instances.json] [--keep]
+    python benches/compare/parse_coco.py [--runs 3] [--file instances.json] [--keep] [--page]
 
 Needs pycocotools (2.0.11 was used) in the running Python, and cargo. The file is made by a seed: 118,287 pictures,
 860,001 boxes with polygons, about 450 MB. Both programs run as whole processes in turn, the file in the page cache; the
@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from page import machine, write_section
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES, BOXES = 118_287, 860_001
@@ -78,6 +80,7 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--file", type=Path, help="another instances file")
     parser.add_argument("--keep", action="store_true", help="do not delete the file that was made")
+    parser.add_argument("--page", action="store_true", help="write the section of docs/performance.md")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
@@ -97,15 +100,27 @@ def main():
             pass
     print(f"{path.stat().st_size / 1e6:.0f} MB, {os.cpu_count()} cores")
     theirs = [sys.executable, "-c", "import sys; from pycocotools.coco import COCO; COCO(sys.argv[1])", str(path)]
-    best = {}
+    best, before = {}, machine()
     for number in range(options.runs):
         for name, command in (("pycocotools", theirs), ("effdet-data", [str(ours), str(path)])):
             seconds, peak, output = run(command)
-            before = best.get(name, (float("inf"), 0))
-            best[name] = min(before[0], seconds), max(before[1], peak)
+            fastest, highest = best.get(name, (float("inf"), 0))
+            best[name] = min(fastest, seconds), max(highest, peak)
             print(f"run {number + 1}  {name:12}  {seconds:7.2f} s  {peak:7.0f} MiB  {output}")
     (slow, large), (fast, small) = best["pycocotools"], best["effdet-data"]
     print(f"times as fast: {slow / fast:.1f}    share of the memory: 1/{large / small:.1f}")
+    if options.page:
+        rows = "\n".join(f"| {name} | {seconds:.2f} | {peak:.0f} |" for name, (seconds, peak) in best.items())
+        write_section("Data and evaluation: reading a COCO file", f"""
+`benches/compare/parse_coco.py`: {BOXES:,} boxes with polygons in {PICTURES:,} pictures, {path.stat().st_size / 1e6:.0f} MB, as whole
+processes; the best time of {options.runs} runs of each and the highest peak. {before}.
+
+| | seconds | peak memory, MiB |
+|---|---|---|
+{rows}
+
+{slow / fast:.1f} times as fast at 1/{large / small:.1f} of the memory.
+""")
     if not options.file and not options.keep:
         path.unlink()
         folder.rmdir()

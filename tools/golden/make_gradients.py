@@ -82,6 +82,21 @@ def describe(seed, name, tensor):
     return [rounded(tensor.norm().item()), rounded(product), rounded(tensor.flatten()[0].item())]
 
 
+def own_single(net, state, x, labels, codes, positives, criterion, exact):
+    """How far the reference's own single precision is from these gradients, in units of 1e-3 of a gradient's norm plus
+    1e-6 of the largest."""
+    net = net.float()
+    net.load_state_dict(state)
+    net.zero_grad()
+    criterion(*net(x), labels, codes, positives)[0].backward()
+    largest = max(g.norm().item() for g in exact.values())
+    off = 0.0
+    for name, parameter in net.named_parameters():
+        norm = exact[name].norm().item()
+        off = max(off, (parameter.grad.double() - exact[name]).norm().item() / (1e-3 * norm + 1e-6 * largest))
+    return rounded(off, 3)
+
+
 def one(name, full):
     config, net, x, moments = build(name, SEED, SIDE, BATCH)
     labeler = AnchorLabeler(Anchors.from_config(config), config.num_classes)
@@ -97,21 +112,22 @@ def one(name, full):
         net.zero_grad()
         total, class_loss, box_loss = in_double(lambda: criterion(*net(x.double()), labels, codes, positives))
         total.backward()
-        gradients = {n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in net.named_parameters()}
+        gradients = {n: p.grad.clone() for n, p in net.named_parameters()}
         described = {
             "total": total.item(), "class": class_loss.item(), "boxes": box_loss.item(),
             "gradients": {n: describe(SEED, n, g) for n, g in gradients.items()},
         }
         tensors = dict(gradients)
         if mode == "training":
-            running = {n: b for n, b in net.named_buffers() if b.is_floating_point()}
+            running = {n: b.clone() for n, b in net.named_buffers() if b.is_floating_point()}
             described["running"] = {n: describe(SEED, n, b) for n, b in running.items()}
             tensors.update(running)
+        described["single"] = own_single(net, state, x, labels, codes, positives, criterion, gradients)
         out["modes"][mode] = described
         if full:
             from safetensors.torch import save_file
             save_file({n: t.detach().float().contiguous() for n, t in tensors.items()}, full / f"{name}-{mode}.safetensors")
-        print(name, mode, total.item(), max(g.norm().item() for g in gradients.values()), flush=True)
+        print(name, mode, total.item(), max(g.norm().item() for g in gradients.values()), described["single"], flush=True)
     return out
 
 

@@ -2,6 +2,7 @@
 
 mod gradients;
 mod parity;
+mod weights;
 
 use std::path::PathBuf;
 
@@ -31,11 +32,21 @@ enum Task {
         #[arg(long)]
         png: Option<PathBuf>,
     },
+    /// Fetch published weights: the same as `effdet weights download`.
+    DownloadWeights {
+        /// Names, --all, --backbones, --dir DIR.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Write WEIGHTS.md from the registry of published weights.
+    WeightsPage,
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Gradients { full } => gradients::run(full),
         Task::Parity { shared, png } => parity::run(shared, png),
+        Task::DownloadWeights { arguments } => weights::download(&arguments),
+        Task::WeightsPage => weights::write_page(),
     }
 }

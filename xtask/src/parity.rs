@@ -55,7 +55,8 @@ class logit and box code map, the difference in standard deviations of the map; 
 absolute values of every map; and, for detectors, the detections: class equal, score within 1e-3, and IoU at least 0.99
 or every edge within half a pixel. A network is equal if the differences are at most 1e-3 and 1e-4, plus what the
 reference's own number is away from double precision, and at least 98 of 100 detections are matched. Names and shapes of
-all tensors are equal in every case.
+all tensors are equal in every case. Networks that have an inference form on the CPU are compared in both forms, and the
+larger difference is shown; detections are those of the inference form.
 ";
 
 const FIXTURES: &str = "
@@ -129,6 +130,11 @@ fn summary(page: &mut String, what: &str, outcomes: &[Outcome]) -> Result<()> {
     let (matched, all) = deviations()
         .filter_map(|deviation| deviation.detections)
         .fold((0, 0), |(a, b), (m, n)| (a + m, b + n));
+    write!(
+        page,
+        "; {} in the inference form too",
+        deviations().filter(|deviation| deviation.native).count()
+    )?;
     if all > 0 {
         write!(page, "; {matched} of {all} detections matched")?;
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use effdet::data::Format;
+use effdet::data::{Format, Pixels, Source};
 use effdet::prelude::ImageSize;
 
 /// EfficientDet object detection.
@@ -39,6 +39,124 @@ pub enum Command {
     /// Ctrl-C writes a checkpoint and ends; with --resume the run goes on as if it had not stopped. Exit status: 0 all
     /// well, 2 wrong usage, unusable data or a failed run, 130 interrupted.
     Train(TrainArgs),
+    /// Time the stages of detection on made-up pictures; weights do not matter for it.
+    Bench(BenchArgs),
+    /// Show what is in a labelled data set: counts, sizes, dirt, and how well a detector's anchors fit.
+    ///
+    /// Exit status: 0 all well, 1 some pictures of --show failed, 2 wrong usage or unusable labels.
+    Dataset(DatasetArgs),
+    /// Fetch, list, check and convert weights.
+    #[command(subcommand)]
+    Weights(WeightsCommand),
+}
+
+/// What to do with weights.
+///
+/// Folders and servers: EFFDET_CACHE, EFFDET_MIRROR (in place of https://github.com), EFFDET_OFFLINE=1; HF_HOME,
+/// HF_ENDPOINT, HF_TOKEN; HTTPS_PROXY.
+#[derive(Debug, Subcommand)]
+pub enum WeightsCommand {
+    /// List the published weights.
+    List {
+        /// Those of backbones, too.
+        #[arg(long)]
+        backbones: bool,
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch published weights and check their hash.
+    Download {
+        /// Detectors, or backbones with or without a timm tag.
+        #[arg(required_unless_present_any = ["all", "backbones"], value_name = "NAME")]
+        names: Vec<String>,
+        /// All detectors.
+        #[arg(long)]
+        all: bool,
+        /// The default weights of all backbones.
+        #[arg(long)]
+        backbones: bool,
+        /// Folder for the files, in place of the caches.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Print where the file of published weights is.
+    ///
+    /// Exit status: 1 if it is not on this machine.
+    Path {
+        /// The weights.
+        name: String,
+        /// Folder of the files, in place of the caches.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Compare files on this machine with their hashes.
+    ///
+    /// Exit status: 1 if one is not as it should be.
+    Verify {
+        /// The weights [default: all that are on this machine].
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// Folder of the files, in place of the caches.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Write a checkpoint in another format: .safetensors, or .bpk, which is Burn's own.
+    Convert {
+        /// Checkpoint: .safetensors, .pth, a training dictionary or .h5 of the official implementation.
+        input: PathBuf,
+        /// File to write; its extension says the format.
+        output: PathBuf,
+        /// Type of the values [default: as in the file].
+        #[arg(long, value_enum)]
+        dtype: Option<FloatType>,
+        /// Take the averaged weights of a training dictionary.
+        #[arg(long)]
+        ema: bool,
+        /// Name of the model, so that the result describes itself [default: what the file or its name says].
+        #[arg(long, value_name = "NAME")]
+        model: Option<String>,
+    },
+    /// Write the mean of several checkpoints of one network.
+    Average {
+        /// The checkpoints.
+        #[arg(required = true, num_args = 2.., value_name = "FILE")]
+        inputs: Vec<PathBuf>,
+        /// File to write, .safetensors.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Take the averaged weights of training dictionaries.
+        #[arg(long)]
+        ema: bool,
+    },
+    /// Show what a checkpoint holds.
+    Inspect {
+        /// The checkpoint.
+        file: PathBuf,
+        /// Every tensor with its type and shape.
+        #[arg(long)]
+        tensors: bool,
+    },
+    /// Delete the files of published weights.
+    Rm {
+        /// The weights.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Folder of the files, in place of the caches.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// A type of floating-point values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FloatType {
+    /// Half precision.
+    F16,
+    /// The upper half of single precision.
+    Bf16,
+    /// Single precision.
+    F32,
 }
 
 #[derive(Debug, Args)]
@@ -78,7 +196,7 @@ pub struct DetectorArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "pretrained")]
     pub weights: Option<PathBuf>,
 
-    /// Use the published weights.
+    /// Use the published weights, fetched if they are not on this machine yet.
     #[arg(long)]
     pub pretrained: bool,
 
@@ -128,6 +246,24 @@ pub struct DetectorArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+
+    /// Timed runs of each stage.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub runs: u16,
+
+    /// Run the network as the framework's operations instead of in its inference form.
+    #[arg(long)]
+    pub composed: bool,
+
+    /// Write the figures as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct EvaluateArgs {
     /// The labels.
     pub ground_truth: PathBuf,
@@ -171,7 +307,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     pub class_names: Option<PathBuf>,
 
-    /// openimages: CSV of verified image-level labels (Challenge).
+    /// openimages: CSV of verified image-level labels; the metric is then that of the Challenge, which counts groups.
     #[arg(long, value_name = "FILE")]
     pub image_labels: Option<PathBuf>,
 }
@@ -220,6 +356,72 @@ pub struct ValArgs {
     /// Write precision-recall and F1 curves and the confusion matrix into this folder.
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DatasetArgs {
+    /// Folder of the data set.
+    #[arg(value_name = "DIR")]
+    pub data: PathBuf,
+
+    /// Format of its labels: coco, voc, pets, via, open-images, yolo, csv.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Format,
+
+    /// The official split to look at [default: everything].
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+
+    /// The label file, where it is not in the format's usual place.
+    #[arg(long, value_name = "FILE")]
+    pub annotations: Option<PathBuf>,
+
+    /// Folder of the pictures, where it is not in the format's usual place.
+    #[arg(long, value_name = "DIR")]
+    pub pictures: Option<PathBuf>,
+
+    /// What pixel coordinates mean [default: as the format says].
+    #[arg(long, value_enum)]
+    pub pixels: Option<PixelConvention>,
+
+    /// The classes to look at, one per line in the order of the ids [default: those of the labels].
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// The detector whose anchors are compared with the boxes.
+    #[arg(long, value_name = "NAME", default_value = "tf_efficientdet_d0")]
+    pub model: String,
+
+    /// Size of its input: a side, or height x width [default: the model's].
+    #[arg(long, value_name = "N|HxW")]
+    pub image_size: Option<ImageSize>,
+
+    /// Write everything as JSON; `-` is standard output, then without the text.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Write a page of plots, index.html, into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+
+    /// Draw this many pictures with their boxes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub show: usize,
+
+    /// Folder of the drawn pictures [default: `pictures` in that of --plots, else effdet-dataset].
+    #[arg(long, value_name = "DIR", requires = "show")]
+    pub out: Option<PathBuf>,
+}
+
+impl DatasetArgs {
+    /// Where the data set is.
+    pub fn source(&self) -> std::io::Result<Source> {
+        let mut source = Source::new(&self.data);
+        source.split.clone_from(&self.split);
+        source.labels = self.annotations.as_ref().map(std::path::absolute).transpose()?;
+        source.pictures = self.pictures.as_ref().map(std::path::absolute).transpose()?;
+        Ok(source)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -338,6 +540,16 @@ pub enum PixelConvention {
     OneBased,
     /// Pixels counted from 1, all made 1 less, as the reference reads them.
     Reference,
+}
+
+impl From<PixelConvention> for Pixels {
+    fn from(convention: PixelConvention) -> Self {
+        match convention {
+            PixelConvention::Continuous => Self::Continuous,
+            PixelConvention::OneBased => Self::OneBased,
+            PixelConvention::Reference => Self::Effdet,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -3,9 +3,11 @@
 use anyhow::{Result, bail};
 use effdet::model::model_specs;
 use effdet::prelude::*;
+use effdet::weights::{WeightsEntry, WeightsStore};
 use effdet::{check_image_size, read_labels, weights_url};
 
 use crate::args::DetectorArgs;
+use crate::progress::Transfers;
 
 const DEFAULT_MODEL: &str = "tf_efficientdet_lite0";
 
@@ -22,7 +24,10 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
     if let Some(name) = &args.backbone {
         EfficientDetConfig::with_backbone_named(name)?;
     }
-    let Some(weights) = &args.weights else { bail!(no_weights(args)?) };
+    let published = args.pretrained && args.backbone.is_none();
+    if args.weights.is_none() && !published {
+        bail!(no_weights(args)?);
+    }
     let options = DetectorOptions {
         model: args.model.clone(),
         backbone: args.backbone.clone(),
@@ -33,14 +38,26 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
         std: args.std.map(|std| std.0),
         decode: Some(decode_config(args, score)),
     };
-    let detector = Detector::from_checkpoint(weights, &options, &device)?;
-    let broken = detector.load_report().map_or(&[][..], |report| report.non_finite.as_slice());
-    if let [first, ..] = broken {
-        let (count, name) = (broken.len(), &first.name);
-        eprintln!(
-            "warning: {}: {count} tensors hold NaN or infinity, the first is {name}",
-            weights.display()
-        );
+    let mut detector = match &args.weights {
+        Some(weights) => Detector::from_checkpoint(weights, &options, &device)?,
+        None => {
+            let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
+            if WeightsEntry::named(name).is_err() {
+                bail!(no_weights(args)?);
+            }
+            let mut shown = Transfers::new(name);
+            let store = WeightsStore::from_env()?;
+            Detector::from_pretrained_in(&store, name, &options, &device, &mut |event| shown.show(&event))?
+        }
+    };
+    if let Some(threads) = args.threads {
+        detector.set_inference(Some(threads.into()));
+    }
+    if let Some(report) = detector.load_report()
+        && let [first, ..] = report.non_finite.as_slice()
+    {
+        let (path, count, name) = (report.path.display(), report.non_finite.len(), &first.name);
+        eprintln!("warning: {path}: {count} tensors hold NaN or infinity, the first is {name}");
     }
     Ok(detector)
 }
@@ -76,7 +93,7 @@ fn no_weights(args: &DetectorArgs) -> Result<String> {
         return Ok(format!("no weights are published for `{name}`: name a file with --weights"));
     };
     Ok(format!(
-        "the published weights of `{name}` are not on this machine, and effdet cannot download them yet. Download\n  \
-         {url}\nand then type\n  effdet predict PICTURE --model {name} --weights {file}"
+        "no weights are given: use the published ones of `{name}` with --pretrained, which fetches them from\n  \
+         {url}\nor name a file, such as one fetched by hand, with --model {name} --weights {file}"
     ))
 }

@@ -25,8 +25,11 @@ fn main() -> ExitCode {
         Command::Models(args) => commands::models::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Val(args) => commands::val::run(&args),
+        Command::Dataset(args) => commands::dataset::run(&args),
+        Command::Weights(command) => commands::weights::run(&command),
     };
     result.unwrap_or_else(|error| {
         // `effdet models | head` is no failure.

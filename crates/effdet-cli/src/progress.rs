@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, stderr};
 
+use effdet::weights::FetchEvent;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Pictures from which a bar is worth its line.
@@ -14,6 +15,55 @@ pub fn bar(pictures: usize) -> ProgressBar {
     }
     let bar = ProgressBar::new(pictures as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// A bar for bytes that arrive, and a line for what goes wrong.
+pub struct Transfers {
+    name: String,
+    bar: Option<ProgressBar>,
+}
+
+impl Transfers {
+    /// For the weights of this name.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), bar: None }
+    }
+
+    /// Shows what happens.
+    pub fn show(&mut self, event: &FetchEvent<'_>) {
+        match event {
+            FetchEvent::Waiting => eprintln!("{}: another process is fetching it, waiting", self.name),
+            FetchEvent::Transfer { url, done, total } => {
+                let bar = self.bar.get_or_insert_with(|| {
+                    eprintln!("{}: fetching {}", self.name, url.split('?').next().unwrap_or(url));
+                    transfer_bar()
+                });
+                if let Some(total) = total {
+                    bar.set_length(*total);
+                }
+                bar.set_position(*done);
+                if *total == Some(*done) {
+                    bar.finish_and_clear();
+                }
+            }
+            FetchEvent::Retry { error, wait } => {
+                eprintln!("{}: {error}; trying again in {:.0} s", self.name, wait.as_secs_f64());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn transfer_bar() -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::no_length();
+    let style = "{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }
     bar

@@ -50,7 +50,9 @@ pub fn measure(loaded: &Loaded, settings: Settings, verified: Option<&VerifiedLa
         }
         Metric::Openimages => {
             let defaults = OpenImagesOptions::default();
-            let options = OpenImagesOptions { iou: iou.unwrap_or(defaults.iou), ..defaults };
+            // Verified labels belong to the Challenge metric, which counts groups.
+            let group_of_weight = if verified.is_some() { 1.0 } else { defaults.group_of_weight };
+            let options = OpenImagesOptions { iou: iou.unwrap_or(defaults.iou), group_of_weight };
             Numbers::OpenImages(evaluate_openimages(truth, detections, options, verified)?)
         }
     })

@@ -68,16 +68,21 @@ fn without_weights_the_error_says_what_to_type() {
     let url = "https://github.com/rwightman/efficientdet-pytorch/releases/download/v0.1/";
     for (options, model, file) in [
         (&[][..], "tf_efficientdet_lite0", "tf_efficientdet_lite0-dfacfc78.pth"),
-        (&["--pretrained"], "tf_efficientdet_lite0", "tf_efficientdet_lite0-dfacfc78.pth"),
-        (&["--model", "efficientdet_d0", "--pretrained"], "efficientdet_d0", "efficientdet_d0-f3276ba8.pth"),
+        (&["--model", "efficientdet_d0"], "efficientdet_d0", "efficientdet_d0-f3276ba8.pth"),
     ] {
         let stderr = fails(effdet().args(["predict", "cat.png"]).args(options), 2);
-        assert!(stderr.contains(&format!("{url}{file}")), "{stderr}");
-        assert!(
-            stderr.contains(&format!("effdet predict PICTURE --model {model} --weights {file}")),
-            "{stderr}"
-        );
+        for part in ["--pretrained", &format!("{url}{file}"), &format!("--model {model} --weights {file}")] {
+            assert!(stderr.contains(part), "{stderr}");
+        }
     }
+    let offline = tempfile::tempdir().unwrap();
+    let mut pretrained = effdet();
+    pretrained.args(["predict", "cat.png", "--pretrained"]).env("EFFDET_OFFLINE", "1");
+    for folder in ["EFFDET_CACHE", "HF_HOME", "TORCH_HOME"] {
+        pretrained.env(folder, offline.path());
+    }
+    let stderr = fails(&mut pretrained, 2);
+    assert!(stderr.contains("tf_efficientdet_lite0") && stderr.contains("EFFDET_OFFLINE"), "{stderr}");
     let stderr = fails(effdet().args(["predict", "cat.png", "--model", "mixdet_m", "--pretrained"]), 2);
     assert!(stderr.contains("no weights are published for `mixdet_m`"), "{stderr}");
     let stderr = fails(effdet().args(["predict", "cat.png", "--backbone", "resnet50"]), 2);

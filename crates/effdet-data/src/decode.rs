@@ -11,6 +11,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::Error;
+use crate::header::webp_orientation;
 use crate::jpeg;
 
 /// How large a picture may be before it is refused.
@@ -108,7 +109,11 @@ fn decode(bytes: &[u8], name: &str, limits: &DecodeLimits) -> Result<RgbImage, E
 
     let (width, height) = decoder.dimensions();
     // Unreadable EXIF is no reason to lose the picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = match format {
+        ImageFormat::WebP => webp_orientation(&mut Cursor::new(bytes)).ok().flatten(),
+        _ => decoder.orientation().ok(),
+    };
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
     check_size(width, height, name, limits)?;
     let needed = peak_memory(bytes.len(), format, &decoder, orientation);
     if needed > limits.max_alloc {

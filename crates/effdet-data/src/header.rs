@@ -137,7 +137,7 @@ fn other(
 }
 
 /// The EXIF orientation of a WebP. `image` allocates whatever length the chunk claims before it reads it.
-fn webp_orientation(reader: &mut (impl BufRead + Seek)) -> io::Result<Option<Orientation>> {
+pub(crate) fn webp_orientation(reader: &mut (impl BufRead + Seek)) -> io::Result<Option<Orientation>> {
     reader.seek(SeekFrom::Start(12))?;
     loop {
         let mut chunk = [0; 8];

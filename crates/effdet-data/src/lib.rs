@@ -29,6 +29,7 @@ mod preprocess;
 mod record;
 mod resize;
 pub mod split;
+pub mod statistics;
 pub mod transform;
 pub mod write;
 

@@ -102,6 +102,23 @@ fn the_memory_limit_counts_the_copies() {
 }
 
 #[test]
+fn a_webp_whose_exif_claims_gigabytes_is_read_without_them() {
+    let mut webp = std::fs::read(fixture("decode/lossless.webp")).unwrap();
+    let vp8l = webp.split_off(12);
+    let mut extended = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x08\0\0\0".to_vec();
+    let picture = decode("lossless.webp").unwrap();
+    extended.extend(&(picture.width() - 1).to_le_bytes()[..3]);
+    extended.extend(&(picture.height() - 1).to_le_bytes()[..3]);
+    extended.extend(vp8l);
+    extended.extend(b"EXIF\xf0\xff\xff\xffII");
+    let size = extended.len() as u32 - 8;
+    extended[4..8].copy_from_slice(&size.to_le_bytes());
+    assert_eq!(decode_bytes(&extended, "bomb.webp", &DecodeLimits::default()).ok(), Some(picture.clone()));
+    let header = effdet_data::header_of_bytes(&extended, "bomb.webp").unwrap().size;
+    assert_eq!((header.width, header.height), (picture.width() as usize, picture.height() as usize));
+}
+
+#[test]
 fn what_is_no_picture_is_named_in_the_error() {
     assert!(matches!(decode("empty.jpg"), Err(Error::Empty { .. })));
     assert!(matches!(decode("text.jpg"), Err(Error::NotAPicture { .. })));

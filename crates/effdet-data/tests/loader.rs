@@ -299,6 +299,34 @@ impl Samples for Counted {
     }
 }
 
+/// Samples of which even the name panics.
+struct Hopeless;
+
+impl Samples for Hopeless {
+    fn len(&self) -> usize {
+        5
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, Error> {
+        panic!("no sample {index}")
+    }
+
+    fn name(&self, _: usize) -> String {
+        panic!("no name")
+    }
+}
+
+#[rstest]
+fn samples_that_only_panic_do_not_hang_the_loader(#[values(0, 2)] workers: usize) {
+    in_time(move || {
+        let mut epoch = Loader::new(Arc::new(Hopeless), jitter(), options(workers)).unwrap().epoch(0);
+        assert!(epoch.next().is_none());
+        let skipped = epoch.skipped_at_end();
+        assert_eq!(skipped.len(), 5);
+        assert!(skipped[0].error.to_string().contains("no sample"), "{}", skipped[0].error);
+    });
+}
+
 #[rstest]
 fn dropping_an_epoch_early_joins_its_workers(
     #[values(0, 1, 5)] workers: usize,

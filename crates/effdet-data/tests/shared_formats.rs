@@ -311,3 +311,26 @@ fn headers_give_the_sizes_that_decoding_gives() {
     }
     assert!(compared > 250, "{compared}");
 }
+
+#[test]
+fn grey_pictures_of_icevision_are_read_and_signed_or_float_samples_refused_by_name() {
+    let Some(root) = shared("icevision_samples") else { return };
+    let decode =
+        |name: &str| effdet_data::decode_file(root.join(name), &effdet_data::DecodeLimits::default());
+    for (name, width, height) in [
+        ("gray_scale/gray_scale_h_10_w_10_image.tiff", 10, 10),
+        ("gray_scale/gray_scale_h_50_w_50_image.tiff", 50, 50),
+    ] {
+        let picture = decode(name).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(picture.dimensions(), (width, height), "{name}");
+    }
+    for (folder, bands) in [("gray_scale", 1), ("images", 3)] {
+        for samples in ["int8", "int16", "int32", "float32"] {
+            let name = format!("{folder}/test_{bands}_bands_{samples}.tif");
+            match decode(&name) {
+                Ok(picture) => assert_eq!(picture.dimensions(), (101, 100), "{name}"),
+                Err(error) => assert!(error.to_string().contains(&name), "{error}"),
+            }
+        }
+    }
+}

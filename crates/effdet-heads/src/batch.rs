@@ -48,13 +48,23 @@ pub fn decode_batch(
     for outputs in [class_logits, box_deltas].into_iter().flatten() {
         assert_eq!(outputs.dims()[0], frames.len(), "one frame per picture");
     }
-    let read = |tensors: &[Tensor<4>]| tensors.iter().map(read_back).collect::<Result<Vec<_>, _>>();
-    let (class_logits, box_deltas) = (read(class_logits)?, read(box_deltas)?);
-    let outputs = HostOutputs { class_logits, box_deltas, layout: Layout::ChannelsFirst };
-    outputs.decode(anchors, num_classes, config, frames)
+    HostOutputs::read(class_logits, box_deltas)?.decode(anchors, num_classes, config, frames)
 }
 
 impl HostOutputs {
+    /// Reads the outputs of a batch from their device, channels first.
+    ///
+    /// # Errors
+    /// [`Error::ReadBack`] if the device fails.
+    pub fn read(class_logits: &[Tensor<4>], box_deltas: &[Tensor<4>]) -> Result<Self, Error> {
+        let read = |tensors: &[Tensor<4>]| tensors.iter().map(read_back).collect::<Result<Vec<_>, _>>();
+        Ok(Self {
+            class_logits: read(class_logits)?,
+            box_deltas: read(box_deltas)?,
+            layout: Layout::ChannelsFirst,
+        })
+    }
+
     /// Detections of every picture, best first.
     ///
     /// # Errors

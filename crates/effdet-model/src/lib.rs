@@ -29,6 +29,6 @@ pub use config::EfficientDetConfig;
 pub use efficientdet::{EfficientDet, HeadOutputs};
 pub use error::Error;
 pub use inference::Inference;
-pub use predictor::Predictor;
+pub use predictor::{Predictor, RawOutputs};
 pub use specs::{ModelSpec, model_names, model_specs};
 pub use summary::{PartSummary, Summary, summarize, summarize_backbone};

@@ -5,13 +5,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use effdet_core::{Detection, ImageSize};
-use effdet_heads::{Anchors, Frame, decode_batch};
+use effdet_heads::{Anchors, Frame, HostOutputs};
 use effdet_nn::native::{self, Program};
 
-use crate::{EfficientDet, EfficientDetConfig, Error, HeadOutputs, Inference};
+use crate::{EfficientDet, EfficientDetConfig, Error, Inference};
 
 /// How many input sizes keep their anchors; a picture of a further size replaces the oldest.
 const CACHED_SIZES: usize = 8;
+
+/// What the network gives for a batch, on the host.
+#[derive(Clone, Debug)]
+pub struct RawOutputs {
+    /// Class logits and box codes.
+    pub outputs: HostOutputs,
+    /// Size of the pictures.
+    pub input: ImageSize,
+    /// Size of every level, finest first.
+    pub levels: Vec<ImageSize>,
+    /// Number of pictures.
+    pub batch: usize,
+}
 
 /// A network in evaluation mode, with anchors for the sizes it sees.
 ///
@@ -81,21 +94,51 @@ impl Predictor {
         pictures: Tensor<4>,
         frames: &[Option<Frame>],
     ) -> Result<Vec<Vec<Detection>>, Error> {
-        let shape = pictures.dims();
-        assert_eq!(frames.len(), shape[0], "one frame per picture");
-        let size = ImageSize { height: shape[2], width: shape[3] };
-        let EfficientDetConfig { num_classes, decode, .. } = &self.config;
-        if let Some((inference, program)) = self.compiled(&pictures) {
+        assert_eq!(frames.len(), pictures.dims()[0], "one frame per picture");
+        self.decode(&self.forward(pictures)?, frames)
+    }
+
+    /// Raw outputs for normalised pictures, on the host.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[batch, in_channels, height, width]`
+    ///
+    /// # Errors
+    /// [`Error::Heads`] if the device fails.
+    ///
+    /// # Panics
+    /// If the pictures have other channels than the network.
+    pub fn forward(&self, pictures: Tensor<4>) -> Result<RawOutputs, Error> {
+        let [batch, _, height, width] = pictures.dims();
+        let input = ImageSize { height, width };
+        let (outputs, levels) = if let Some((inference, program)) = self.compiled(&pictures) {
             let pictures = pictures.try_into_data().map_err(read_error)?;
             let pictures = pictures.convert::<f32>().try_into_vec::<f32>().map_err(read_error)?;
-            let (outputs, sizes) = inference.forward(&program, &pictures);
-            let anchors = self.anchors(size, &sizes)?;
-            return Ok(outputs.decode(&anchors, *num_classes, decode, frames)?);
-        }
-        let outputs = self.model.forward(pictures);
-        let anchors = self.anchors(size, &outputs.level_sizes())?;
-        let HeadOutputs { class_logits, box_deltas } = outputs;
-        Ok(decode_batch(&class_logits, &box_deltas, &anchors, *num_classes, decode, frames)?)
+            inference.forward(&program, &pictures)
+        } else {
+            let outputs = self.model.forward(pictures);
+            let levels = outputs.level_sizes();
+            (HostOutputs::read(&outputs.class_logits, &outputs.box_deltas)?, levels)
+        };
+        Ok(RawOutputs { outputs, input, levels, batch })
+    }
+
+    /// Detections from raw outputs, best first; the rest of [`detect`](Self::detect).
+    ///
+    /// # Errors
+    /// [`Error::Heads`] for settings out of range.
+    ///
+    /// # Panics
+    /// If there are not as many frames as pictures.
+    pub fn decode(&self, raw: &RawOutputs, frames: &[Option<Frame>]) -> Result<Vec<Vec<Detection>>, Error> {
+        assert_eq!(frames.len(), raw.batch, "one frame per picture");
+        let anchors = self.anchors(raw.input, &raw.levels)?;
+        Ok(raw.outputs.decode(&anchors, self.config.num_classes, &self.config.decode, frames)?)
+    }
+
+    /// Whether pictures of this shape and device are computed in the inference form.
+    pub fn runs_natively(&self, pictures: &Tensor<4>) -> bool {
+        self.compiled(pictures).is_some()
     }
 
     /// The inference form for pictures of this shape, where there is one.

@@ -13,7 +13,7 @@ use effdet_model::{EfficientDet, EfficientDetConfig, HeadOutputs};
 use effdet_weights::{Checkpoint, parameter_shapes};
 use serde::Deserialize;
 
-use crate::parity::{Statistics, with_synthetic_weights};
+use crate::parity::{Statistics, with_synthetic_weights, worst};
 use crate::synthetic::{Moments, uniform};
 
 /// What `tools/golden/make_gradients.py` wrote.
@@ -69,6 +69,10 @@ pub struct StepGolden {
     /// Running statistics after the step.
     #[serde(default)]
     pub running: BTreeMap<String, Description>,
+    /// How far the reference's own gradients in single precision are from these, in units of 1e-3 of a gradient's norm
+    /// plus 1e-6 of the largest.
+    #[serde(default)]
+    pub single: f64,
 }
 
 /// What `tools/golden/make_training_steps.py` wrote: ten steps on one batch, batch norms in training mode.
@@ -297,7 +301,7 @@ impl StepDeviation {
             let own: f64 = values.iter().zip(&direction).map(|(value, d)| value * d).sum();
             let off = [l2(values) - norm, (own - product) / length, values.first().unwrap_or(&0.0) - first];
             // eight digits are stored
-            (off.into_iter().fold(0.0, |worst, off| larger(worst, off.abs())), *norm)
+            (off.into_iter().fold(0.0, |most, off| worst(most, off.abs())), *norm)
         };
         Self::of(step, golden, largest, tolerance, |name, values, golden| Ok(distance(name, values, golden)))
     }
@@ -332,24 +336,20 @@ impl StepDeviation {
     ) -> Result<Self> {
         let mut deviation = Self::default();
         for (actual, expected) in step.loss.into_iter().zip([golden.total, golden.class, golden.boxes]) {
-            deviation.loss = larger(deviation.loss, (actual - expected).abs() / expected.abs());
+            deviation.loss = worst(deviation.loss, (actual - expected).abs() / expected.abs());
         }
         let ours: Vec<&String> = step.gradients.keys().collect();
         ensure!(ours == golden.gradients.keys().collect::<Vec<_>>(), "other parameters than the reference's");
         for (name, values) in &step.gradients {
             let (off, norm) = distance(name, values, &golden.gradients[name])?;
             let part = off / (tolerance * norm + OF_LARGEST * largest);
-            if larger(deviation.gradient.0, part) > deviation.gradient.0 || part.is_nan() {
-                deviation.gradient = (part, name.clone());
-            }
+            raise(&mut deviation.gradient, part, name);
             deviation.compared += 1;
         }
         for (name, expected) in &golden.running {
             let values = step.running.get(name).with_context(|| format!("no {name}"))?;
             let (off, norm) = distance(name, values, expected)?;
-            if off / norm > deviation.running.0 || off.is_nan() {
-                deviation.running = (off / norm, name.clone());
-            }
+            raise(&mut deviation.running, off / norm, name);
         }
         Ok(deviation)
     }
@@ -359,7 +359,44 @@ fn l2(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>().sqrt()
 }
 
-/// The larger, where not-a-number is larger than anything.
-fn larger(a: f64, b: f64) -> f64 {
-    if b.is_nan() { b } else { a.max(b) }
+/// Takes a value and its name if it is the larger.
+fn raise(most: &mut (f64, String), value: f64, name: &str) {
+    if worst(most.0, value).total_cmp(&most.0).is_ne() {
+        *most = (value, name.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_off_is_found_and_named() {
+        let values = vec![3.0, -4.0, 0.5, 1.0];
+        let direction: Vec<f64> = uniform(1, "direction b", 4).map(f64::from).collect();
+        let product: f64 = values.iter().zip(&direction).map(|(value, d)| value * d).sum();
+        let description = [l2(&values), product, 3.0];
+        let named = |value: Description| BTreeMap::from([("b".to_owned(), value)]);
+        let golden = StepGolden {
+            total: 2.0,
+            class: 1.0,
+            boxes: 0.02,
+            gradients: named(description),
+            running: named(description),
+            single: 0.0,
+        };
+        let step = |last: f64| {
+            let values = BTreeMap::from([("b".to_owned(), vec![3.0, -4.0, 0.5, last])]);
+            Step { loss: [2.0, 1.0, 0.02], gradients: values.clone(), running: values }
+        };
+        let compare = |step: &Step| StepDeviation::of_descriptions(step, &golden, 1, 1e-4).unwrap();
+        assert!(compare(&step(1.0)).is_equal(1e-4));
+        for off in [1.01, 0.99, f64::NAN] {
+            let deviation = compare(&step(off));
+            assert!(!deviation.is_equal(1e-4), "{deviation:?}");
+            assert_eq!((deviation.gradient.1.as_str(), deviation.running.1.as_str()), ("b", "b"));
+        }
+        let loss = Step { loss: [2.0, 1.001, 0.02], ..step(1.0) };
+        assert!(!compare(&loss).is_equal(1e-4));
+    }
 }

@@ -8,7 +8,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use effdet_core::{Detection, ImageSize, XyxyBox};
 use effdet_heads::Frame;
-use effdet_model::{EfficientDetConfig, Predictor};
+use effdet_model::{EfficientDetConfig, HeadOutputs, Predictor};
+use effdet_nn::native::{Output, Program, Workers};
+use effdet_nn::{Recorded, record};
 use effdet_weights::{Checkpoint, LoadOptions, load_into, parameter_shapes};
 
 use crate::detections::{MatchTolerance, count_matches};
@@ -26,6 +28,8 @@ pub struct Deviation {
     pub of_allowed: f64,
     /// Detections of the reference that have a partner, and all.
     pub detections: Option<(usize, usize)>,
+    /// Whether the kernels of our own compute it, and so were compared too.
+    pub native: bool,
 }
 
 /// How far a golden itself is from exact arithmetic.
@@ -87,8 +91,9 @@ impl Deviation {
 }
 
 /// The larger, where not-a-number is larger than anything.
-fn worst(a: f64, b: f64) -> f64 {
-    if b.is_nan() { b } else { a.max(b) }
+pub(crate) fn worst(a: f64, b: f64) -> f64 {
+    // f64::max drops not-a-number on either side
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 /// Builds a backbone with synthetic weights and compares its features, and its class logits if the reference has them.
@@ -117,9 +122,12 @@ pub fn backbone(
 
     let model = with_synthetic_weights(config.init(&device)?, seed, running)?;
     let mut deviation = Deviation::default();
-    for (index, (map, expected)) in model.forward(input.clone()).into_iter().zip(&golden.features).enumerate()
-    {
-        deviation.compare(&format!("feature map {index}"), map, expected, error)?;
+    let native = native_maps(&input, &workers(), |input| model.forward(input));
+    deviation.native = native.is_some();
+    for maps in [Some(model.forward(input.clone())), native].into_iter().flatten() {
+        for (index, (map, expected)) in maps.into_iter().zip(&golden.features).enumerate() {
+            deviation.compare(&format!("feature map {index}"), map, expected, error)?;
+        }
     }
     if let Some(expected) = &golden.logits {
         let model = effdet_backbones::create(name)?.with_classifier(1000).init(&device)?;
@@ -153,6 +161,7 @@ pub fn detector(
     let model = with_synthetic_weights(config.init(device)?, golden.seed, running)?;
     let predictor = Predictor::new(model, config);
     let mut deviation = Deviation::default();
+    let workers = workers();
     let (mut matched, mut all) = (0, 0);
     for (name, expected) in &golden.images {
         let input = input(name)?;
@@ -161,19 +170,15 @@ pub fn detector(
         for (index, (map, expected)) in features.into_iter().zip(&expected.features).enumerate() {
             deviation.compare(&format!("feature map {index}"), map, expected, error)?;
         }
-        let outputs = predictor.model().forward(input.clone());
-        ensure!(
-            outputs.class_logits.len() == expected.class_logits.len(),
-            "{} levels",
-            outputs.class_logits.len()
-        );
-        for (index, (map, expected)) in
-            outputs.class_logits.into_iter().zip(&expected.class_logits).enumerate()
-        {
-            deviation.compare(&format!("class logits of level {index}"), map, expected, error)?;
-        }
-        for (index, (map, expected)) in outputs.box_deltas.into_iter().zip(&expected.box_deltas).enumerate() {
-            deviation.compare(&format!("box codes of level {index}"), map, expected, error)?;
+        let native = native_maps(&input, &workers, |input| in_one(predictor.model().forward(input)));
+        deviation.native = native.is_some();
+        let composed = in_one(predictor.model().forward(input.clone()));
+        for maps in [Some(composed), native].into_iter().flatten() {
+            ensure!(maps.len() == 2 * expected.class_logits.len(), "{} maps", maps.len());
+            let expected = expected.class_logits.iter().chain(&expected.box_deltas);
+            for (index, (map, expected)) in maps.into_iter().zip(expected).enumerate() {
+                deviation.compare(&format!("output {index}"), map, expected, error)?;
+            }
         }
         let frame = Frame { scale: 1.0, size: Some(ImageSize { height, width }), offset: (0.0, 0.0) };
         let detections = predictor.detect(input, &[Some(frame)])?.pop().context("no result")?;
@@ -184,6 +189,31 @@ pub fn detector(
     }
     deviation.detections = Some((matched, all));
     Ok(deviation)
+}
+
+fn workers() -> Workers {
+    Workers::new(std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Class logits of every level, then box codes.
+fn in_one<M>(outputs: HeadOutputs<M>) -> Vec<M> {
+    outputs.class_logits.into_iter().chain(outputs.box_deltas).collect()
+}
+
+/// What the kernels of our own compute, where they compute all of it.
+fn native_maps(
+    input: &Tensor<4>,
+    workers: &Workers,
+    forward: impl FnOnce(Recorded) -> Vec<Recorded>,
+) -> Option<Vec<Tensor<4>>> {
+    let program = Program::compile(&record(input.dims(), forward).ok()?).ok()?;
+    let pictures = values(input.clone()).ok()?;
+    let map = |output: Output| {
+        let [batch, channels, height, width] = output.shape;
+        let data = TensorData::new(output.values, [batch, height, width, channels]);
+        Tensor::<4>::from_data(data, &input.device()).permute([0, 3, 1, 2])
+    };
+    Some(program.run(&pictures, workers).into_iter().map(map).collect())
 }
 
 /// Checks that a network has exactly the tensors of the reference's state dictionary.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use effdet_viz::{Axis, Line, save_chart};
+use effdet_viz::{Axis, Line, save_lines};
 
 use crate::{
     Control, Curve, DataLoader, DetectorModel, Engine, Error, Event, Interval, Schedule, Session, TrainConfig,
@@ -52,7 +52,7 @@ impl LrFind {
             lines.push(Line { name: format!("valley {valley:.1e}"), points: vec![(valley, low), (valley, high)] });
         }
         let (x, y) = (Axis::logarithmic("learning rate"), Axis::linear("loss"));
-        Ok(save_chart(path, "Search of a learning rate", x, y, &lines)?)
+        Ok(save_lines(path, "Search of a learning rate", x, y, &lines)?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use effdet_heads::Normalizer;
-use effdet_weights::{Checkpoint, NamedTensors, write_safetensors};
+use effdet_weights::{Checkpoint, NamedTensors, save_named_tensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Losses, Named, NamedMetric, ParameterState, Plateau};
@@ -139,7 +139,7 @@ pub(crate) fn save(path: &Path, state: &RunState, tensors: &RunTensors) -> Resul
     let record = Record { state: RunState { version: VERSION, ..state.clone() }, optimizer_steps: steps.collect() };
     let text = serde_json::to_string(&record)
         .map_err(|error| Error::Resume { path: path.into(), reason: error.to_string() })?;
-    Ok(write_safetensors(path, &named, &BTreeMap::from([(KEY.to_owned(), text)]))?)
+    Ok(save_named_tensors(path, &named, &BTreeMap::from([(KEY.to_owned(), text)]))?)
 }
 
 /// Reads a run back.

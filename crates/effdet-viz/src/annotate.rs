@@ -19,11 +19,13 @@ pub struct Style {
     pub font_size: Option<f32>,
     /// Whether boxes have a label "name 0.87".
     pub labels: bool,
+    /// Whether the label has the score; not for labelled objects, which have none.
+    pub scores: bool,
 }
 
 impl Default for Style {
     fn default() -> Self {
-        Self { line_width: None, font_size: None, labels: true }
+        Self { line_width: None, font_size: None, labels: true, scores: true }
     }
 }
 
@@ -66,7 +68,8 @@ pub fn annotate(picture: &mut RgbImage, detections: &[Detection], classes: &Clas
         let font_size = PxScale::from(style.font_size_for(picture));
         for (detection, edges) in &visible {
             let name = classes.label(detection.class_id);
-            let text = fitting_label(&name, detection.score, font_size, picture.width());
+            let text =
+                fitting_label(&name, style.scores.then_some(detection.score), font_size, picture.width());
             draw_label(picture, edges, &text, font_size, class_color(detection.class_id));
         }
     }
@@ -120,13 +123,13 @@ fn fill(picture: &mut RgbImage, area: Edges, color: Rgb<u8>) {
 
 const ELLIPSIS: char = '\u{2026}';
 
-/// "name 0.87", the name shortened until the label is as wide as the picture at most.
-fn fitting_label(name: &str, score: f32, font_size: PxScale, width: u32) -> String {
+/// "name 0.87" or "name", the name shortened until the label is as wide as the picture at most.
+fn fitting_label(name: &str, score: Option<f32>, font_size: PxScale, width: u32) -> String {
     let font = FONT.as_scaled(font_size);
     let advance = |c: char| font.h_advance(font.glyph_id(c));
     let mut available = width as f32 - 2.0 * padding(font_size) as f32 - 1.0;
     let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let score = format!(" {score:.2}");
+    let score = score.map_or_else(String::new, |score| format!(" {score:.2}"));
     available -= score.chars().map(advance).sum::<f32>();
     if name.chars().map(advance).sum::<f32>() <= available {
         return name + &score;

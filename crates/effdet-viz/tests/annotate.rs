@@ -17,7 +17,7 @@ fn drawn(width: u32, height: u32, detections: &[Detection], style: &Style) -> Rg
     picture
 }
 
-const BOXES_ONLY: Style = Style { line_width: Some(2), font_size: None, labels: false };
+const BOXES_ONLY: Style = Style { line_width: Some(2), font_size: None, labels: false, scores: true };
 
 #[test]
 fn edges_have_the_class_colour_and_the_inside_is_untouched() {
@@ -135,9 +135,9 @@ fn odd_names_and_styles_are_survived() {
     let detections: Vec<_> = (1..=4).map(|id| detection(5.0, 5.0, 90.0, 90.0, f32::NAN, id)).collect();
     for style in [
         Style::default(),
-        Style { line_width: Some(0), font_size: Some(0.0), labels: true },
-        Style { line_width: Some(u32::MAX), font_size: Some(f32::INFINITY), labels: true },
-        Style { line_width: Some(3), font_size: Some(1e9), labels: true },
+        Style { line_width: Some(0), font_size: Some(0.0), labels: true, scores: true },
+        Style { line_width: Some(u32::MAX), font_size: Some(f32::INFINITY), labels: true, scores: true },
+        Style { line_width: Some(3), font_size: Some(1e9), labels: true, scores: true },
     ] {
         annotate(&mut RgbImage::new(100, 100), &detections, &classes, &style);
     }
@@ -158,4 +158,16 @@ fn pictures_are_written_and_errors_name_the_path() {
     let error = save_jpeg(folder.path().join("b.jpg"), &RgbImage::new(70_000, 1), 90).unwrap_err();
     assert!(matches!(error, Error::Encode { .. }), "{error:?}");
     assert!(matches!(save_jpeg("c.jpg", &picture, 0), Err(Error::Quality { quality: 0, .. })));
+}
+
+#[test]
+fn a_label_without_a_score_is_shorter() {
+    let classes = ClassMap::from_names(["cat"]).unwrap();
+    let found = Detection { bbox: XyxyBox::from([20.0, 60.0, 60.0, 90.0]), score: 1.0, class_id: 1 };
+    let colored = |scores| {
+        let mut picture = RgbImage::new(200, 100);
+        annotate(&mut picture, &[found], &classes, &Style { scores, ..Style::default() });
+        picture.pixels().filter(|pixel| pixel.0 != [0; 3]).count()
+    };
+    assert!(colored(false) < colored(true));
 }

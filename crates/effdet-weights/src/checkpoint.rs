@@ -10,7 +10,8 @@ use pytorch_reader::{PytorchError, PytorchReader};
 
 use crate::convert::to_f32;
 use crate::safetensors_file::read_header;
-use crate::{DType, Error, guard};
+use crate::tensorflow::{TensorFlowLayout, rearrange, shape_here, tensorflow_name};
+use crate::{DType, Error, guard, hdf5};
 
 /// How a checkpoint is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Format {
     Legacy,
     /// `torch.save` before PyTorch 0.1.10.
     Tar,
+    /// Keras weights of the official TensorFlow implementation.
+    Hdf5,
 }
 
 /// What to read of a file that holds more than one set of weights.
@@ -50,7 +53,19 @@ pub struct TensorInfo {
 /// Where a tensor's bytes are.
 #[derive(Debug)]
 enum Location {
-    File { start: u64, length: u64 },
+    File {
+        start: u64,
+        length: u64,
+    },
+    /// An array of TensorFlow, with the shape it has there.
+    Array {
+        start: u64,
+        length: u64,
+        shape: Vec<usize>,
+        layout: TensorFlowLayout,
+    },
+    /// Scalars that make a vector, in its order.
+    Elements(Vec<u64>),
     Torch(pytorch_reader::Tensor),
 }
 
@@ -110,6 +125,8 @@ impl Checkpoint {
                 (name, Entry { info, location: Location::File { start: row.start, length: row.length } })
             });
             (None, header.metadata, tensors.collect::<Vec<_>>())
+        } else if format == Format::Hdf5 {
+            (None, BTreeMap::new(), tensorflow_tensors(path, hdf5::arrays(path, &mut file, file_len)?)?)
         } else {
             guard::check(path, format, &mut file, file_len)?;
             let (section, reader) =
@@ -174,6 +191,19 @@ impl Checkpoint {
     /// When there is no such tensor, its type has no conversion, it claims more bytes than the file has, or its bytes
     /// cannot be read.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error> {
+        let (bytes, dtype) = self.read_bytes(name)?;
+        to_f32(&bytes, dtype).ok_or_else(|| Error::UnsupportedDType {
+            path: self.path.clone(),
+            name: name.into(),
+            dtype,
+        })
+    }
+
+    /// The values of a tensor in row-major order, as little-endian bytes of the type it has in the file.
+    ///
+    /// # Errors
+    /// As [`read_f32`](Self::read_f32), but for the conversion.
+    pub fn read_bytes(&self, name: &str) -> Result<(Vec<u8>, DType), Error> {
         let entry = self
             .entries
             .get(name)
@@ -181,6 +211,15 @@ impl Checkpoint {
         let unreadable = |source| Error::ReadTensor { path: self.path.clone(), name: name.into(), source };
         let bytes = match &entry.location {
             Location::File { start, length } => self.read_at(*start, *length).map_err(unreadable)?,
+            Location::Array { start, length, shape, layout } => {
+                let bytes = self.read_at(*start, *length).map_err(unreadable)?;
+                rearrange(bytes, shape, entry.info.dtype.bitsize() / 8, *layout)
+            }
+            Location::Elements(starts) => {
+                let size = (entry.info.dtype.bitsize() / 8) as u64;
+                let elements = starts.iter().map(|start| self.read_at(*start, size));
+                elements.collect::<Result<Vec<_>, _>>().map_err(unreadable)?.concat()
+            }
             Location::Torch(tensor) => {
                 // An expanded view (stride 0) can claim any number of elements over a storage of one.
                 let claimed = tensor.byte_len() as u64;
@@ -200,11 +239,7 @@ impl Checkpoint {
                 bytes
             }
         };
-        to_f32(&bytes, entry.info.dtype).ok_or_else(|| Error::UnsupportedDType {
-            path: self.path.clone(),
-            name: name.into(),
-            dtype: entry.info.dtype,
-        })
+        Ok((bytes, entry.info.dtype))
     }
 
     fn read_at(&self, start: u64, length: u64) -> io::Result<Vec<u8>> {
@@ -231,7 +266,9 @@ fn detect(path: &Path, file: &mut File) -> Result<Format, Error> {
     let contains = |needle: &[u8]| head[..head.len().min(64)].windows(needle.len()).any(|at| at == needle);
     let unknown = |found| Err(Error::UnknownFormat { path: path.into(), found });
 
-    if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+    if head.starts_with(hdf5::MAGIC) {
+        Ok(Format::Hdf5)
+    } else if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
         Ok(Format::Zip)
     } else if head.get(TAR_MAGIC) == Some(b"ustar") && head.get(8) != Some(&b'{') {
         Ok(Format::Tar)
@@ -252,6 +289,39 @@ fn detect(path: &Path, file: &mut File) -> Result<Format, Error> {
     } else {
         unknown("its first bytes are of no known format")
     }
+}
+
+/// Arrays of a Keras file under the names of effdet. What has no name there is left out: the backbone's classifier,
+/// counters, the optimiser's state.
+fn tensorflow_tensors(path: &Path, arrays: Vec<hdf5::Array>) -> Result<Vec<(String, Entry)>, Error> {
+    let mut tensors = Vec::new();
+    let mut vectors: BTreeMap<String, (DType, BTreeMap<usize, u64>)> = BTreeMap::new();
+    for hdf5::Array { name, dtype, shape, start, length } in arrays {
+        let Some(here) = tensorflow_name(&name) else { continue };
+        if let (TensorFlowLayout::Element(index), []) = (here.layout, shape.as_slice()) {
+            let (first, elements) = vectors.entry(here.name.clone()).or_insert((dtype, BTreeMap::new()));
+            if *first != dtype || elements.insert(index, start).is_some() {
+                return Err(Error::DuplicateName { path: path.into(), name });
+            }
+            continue;
+        }
+        let Some(found) = shape_here(&shape, here.layout) else {
+            let reason = format!("variable {name} has the shape {shape:?}");
+            return Err(Error::Damaged { path: path.into(), reason });
+        };
+        let location = Location::Array { start, length, shape, layout: here.layout };
+        tensors.push((here.name, Entry { info: TensorInfo { dtype, shape: found }, location }));
+    }
+    for (name, (dtype, elements)) in vectors {
+        if elements.keys().copied().ne(0..elements.len()) {
+            let reason = format!("weights of edges that make {name} are missing");
+            return Err(Error::Damaged { path: path.into(), reason });
+        }
+        let shape = vec![elements.len()];
+        let location = Location::Elements(elements.into_values().collect());
+        tensors.push((name, Entry { info: TensorInfo { dtype, shape }, location }));
+    }
+    Ok(tensors)
 }
 
 /// Opens the part of a PyTorch file that holds the weights.

@@ -31,6 +31,29 @@ pub(crate) fn to_f32(bytes: &[u8], dtype: DType) -> Option<Vec<f32>> {
     })
 }
 
+/// Whether a type is one that weights come in.
+pub(crate) fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
+}
+
+/// A finite value has no finite counterpart in the narrower type, or the type is none that weights are written in.
+pub(crate) struct BeyondRange;
+
+/// Little-endian `f32`, `f16` or `bf16`, rounded to the nearest.
+pub(crate) fn from_f32(values: &[f32], dtype: DType) -> Result<Vec<u8>, BeyondRange> {
+    let overflows = |finite: fn(f32) -> bool| values.iter().any(|&value| value.is_finite() && !finite(value));
+    match dtype {
+        DType::F32 => Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        DType::F16 if !overflows(|value| f16::from_f32(value).is_finite()) => {
+            Ok(values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect())
+        }
+        DType::BF16 if !overflows(|value| bf16::from_f32(value).is_finite()) => {
+            Ok(values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect())
+        }
+        _ => Err(BeyondRange),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +82,18 @@ mod tests {
     fn a_type_without_a_reading_is_refused() {
         assert_eq!(to_f32(&[0; 8], DType::C64), None);
         assert_eq!(to_f32(&[0; 8], DType::F8_E4M3), None);
+    }
+
+    #[test]
+    fn narrower_types_round_and_refuse_what_they_cannot_hold() {
+        let half = from_f32(&[1.0, f32::NAN], DType::F16).ok().unwrap();
+        assert_eq!(&half[..2], f16::from_f32(1.0).to_le_bytes());
+        assert_eq!(
+            from_f32(&[1.0 + 1e-4], DType::BF16).ok(),
+            Some(bf16::from_f32(1.0).to_le_bytes().to_vec())
+        );
+        assert!(from_f32(&[1e6], DType::F16).is_err() && from_f32(&[1e6], DType::BF16).is_ok());
+        assert!(from_f32(&[f32::INFINITY], DType::F16).is_ok());
+        assert!(from_f32(&[1.0], DType::I64).is_err());
     }
 }

@@ -132,4 +132,81 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// No published weights have this name.
+    #[error("no published weights are called `{name}`{}", did_you_mean(.nearest))]
+    UnknownWeights {
+        /// The name asked for.
+        name: String,
+        /// The nearest known names.
+        nearest: Vec<String>,
+    },
+    /// The environment names no folder for caches.
+    #[error("no folder for downloaded weights is known: set EFFDET_CACHE and HF_HOME, or HOME")]
+    NoCacheFolder,
+    /// The weights are not on this machine, and nothing was or could be fetched.
+    #[error("the weights of `{name}` are not on this machine{why}")]
+    NotDownloaded {
+        /// Their name.
+        name: String,
+        /// Why they were not fetched, and what to do.
+        why: &'static str,
+    },
+    /// A file has another content than the published one. It is not used.
+    #[error("{file} has SHA-256 {found}, expected {expected}{hint}")]
+    WrongHash {
+        /// The address or path.
+        file: String,
+        /// The hash, or its first digits.
+        expected: String,
+        /// The hash of what was found.
+        found: String,
+        /// What the content looks like.
+        hint: &'static str,
+    },
+    /// A file that nothing is known to compare with.
+    #[error("no hash is known for {}", path.display())]
+    NoHash {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A server answered with an error, or with something that is no answer to the request.
+    #[error("{url}: {reason}")]
+    Server {
+        /// The address.
+        url: String,
+        /// The status and what it means here.
+        reason: String,
+    },
+    /// No connection, or one that broke more often than allowed.
+    #[error("{url} cannot be reached")]
+    Network {
+        /// The address.
+        url: String,
+        /// What went wrong last.
+        source: io::Error,
+    },
+    /// Every source of a set of weights failed.
+    #[error("the weights of `{name}` cannot be fetched: {}", joined(.errors))]
+    NoSource {
+        /// Their name.
+        name: String,
+        /// What each source said, in order.
+        errors: Vec<Error>,
+    },
+    /// Weights cannot be taken over into another network.
+    #[error("cannot adapt {name}: {reason}")]
+    Transfer {
+        /// The tensor.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn did_you_mean(nearest: &[String]) -> String {
+    if nearest.is_empty() { String::new() } else { format!(": did you mean {}?", nearest.join(", ")) }
+}
+
+fn joined(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -40,7 +40,7 @@ pub(crate) fn check(path: &Path, format: Format, file: &mut File, file_len: u64)
             }
             Ok(())
         }
-        Format::Safetensors => Ok(()),
+        Format::Safetensors | Format::Hdf5 => Ok(()),
     }
 }
 

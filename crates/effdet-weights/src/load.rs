@@ -1,5 +1,6 @@
 //! Filling a module from a checkpoint.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use burn::module::{Module, ModuleMapper, Param};
@@ -31,6 +32,32 @@ impl Default for LoadOptions {
     }
 }
 
+impl LoadOptions {
+    /// For the features of an image classifier of timm: its head is passed over, and its names are those of the whole
+    /// network, which the feature networks of `cspnet` flatten (`stem.conv1`, `stages.0` there, `stem_conv1`, `stages_0`
+    /// here).
+    ///
+    /// # Reference
+    /// timm `create_model(..., features_only=True, pretrained=True)`, `FeatureListNet`.
+    pub fn timm_classifier() -> Self {
+        const HEADS: [&str; 7] =
+            ["conv_head.", "norm_head.", "bn2.", "classifier.", "head.", "fc.", "global_pool."];
+        let key_map = |path: &str| match path.split_once('_') {
+            Some((part @ ("stem" | "stages"), rest)) => Cow::Owned(format!("{part}.{rest}")),
+            _ => Cow::Owned(path.to_owned()),
+        };
+        Self { ignore: |name| HEADS.iter().any(|head| name.starts_with(head)), key_map, ..Self::default() }
+    }
+
+    /// The prefix with one dot at its end, or nothing.
+    pub(crate) fn dotted_prefix(&self) -> String {
+        match self.prefix.as_deref() {
+            None | Some("") => String::new(),
+            Some(prefix) => format!("{}.", prefix.trim_end_matches('.')),
+        }
+    }
+}
+
 /// Loads every float parameter and buffer of `module` from `checkpoint`, each on the device it is on.
 ///
 /// Parameters keep their identity and whether they require gradients; those not initialised yet go straight to the
@@ -54,10 +81,7 @@ pub fn load_into<M: Module>(
     checkpoint: &Checkpoint,
     options: &LoadOptions,
 ) -> Result<(M, LoadReport), Error> {
-    let prefix = match options.prefix.as_deref() {
-        None | Some("") => String::new(),
-        Some(prefix) => format!("{}.", prefix.trim_end_matches('.')),
-    };
+    let prefix = options.dotted_prefix();
     let mut report = LoadReport {
         path: checkpoint.path().into(),
         section: checkpoint.section().map(str::to_owned),
@@ -107,7 +131,7 @@ pub fn load_into<M: Module>(
     Ok((module, report))
 }
 
-fn is_counter(name: &str) -> bool {
+pub(crate) fn is_counter(name: &str) -> bool {
     name.rsplit('.').next() == Some("num_batches_tracked")
 }
 

@@ -1,7 +1,6 @@
 //! Writing a module as safetensors.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,8 +10,9 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use serde_json::{Map, Value, json};
 
+use crate::convert::{from_f32, is_float, to_f32};
 use crate::module_io::ModulePath;
-use crate::{Error, KeyMap};
+use crate::{Checkpoint, DType, Error, KeyMap};
 
 /// Writes every float parameter and buffer of `module` as `f32` to a safetensors file.
 ///
@@ -29,60 +29,212 @@ pub fn save_safetensors<M: Module>(
     metadata: &BTreeMap<String, String>,
     key_map: KeyMap,
 ) -> Result<(), Error> {
+    save_safetensors_as(module, path, metadata, key_map, DType::F32)
+}
+
+/// Writes a module as [`save_safetensors`] does, with values of the type `dtype`: `f32`, `f16` or `bf16`.
+///
+/// # Errors
+/// As there, and when a finite value is beyond the type's range.
+pub fn save_safetensors_as<M: Module>(
+    module: &M,
+    path: impl AsRef<Path>,
+    metadata: &BTreeMap<String, String>,
+    key_map: KeyMap,
+    dtype: DType,
+) -> Result<(), Error> {
     let path = path.as_ref();
     let mut values = Values { path: ModulePath::default(), found: Vec::new() };
     module.visit(&mut values);
 
-    let mut tensors = NamedTensors::new();
-    let mut counters = BTreeMap::new();
+    let mut tensors: BTreeMap<String, (Vec<usize>, Option<Vec<f32>>)> = BTreeMap::new();
     for (module_path, shape, value) in values.found {
         let name = key_map(&module_path).into_owned();
-        if let Some(layer) = name.strip_suffix("running_var") {
-            counters.insert(format!("{layer}num_batches_tracked"), ());
+        if tensors.insert(name.clone(), (shape, Some(value))).is_some() {
+            return Err(Error::DuplicateName { path: path.into(), name });
         }
-        match tensors.entry(name) {
-            Entry::Vacant(entry) => entry.insert((shape, value)),
-            Entry::Occupied(entry) => {
-                return Err(Error::DuplicateName { path: path.into(), name: entry.key().clone() });
-            }
-        };
     }
-    counters.retain(|name, ()| !tensors.contains_key(name));
-    write_atomically(path, &tensors, &counters, metadata)
+    let layers: Vec<_> = tensors.keys().filter_map(|name| name.strip_suffix("running_var")).collect();
+    let counters: Vec<_> = layers.iter().map(|layer| format!("{layer}num_batches_tracked")).collect();
+    for name in counters {
+        tensors.entry(name).or_insert((Vec::new(), None));
+    }
+
+    let rows: Vec<_> = tensors
+        .iter()
+        .map(|(name, (shape, value))| Row {
+            name,
+            dtype: if value.is_some() { dtype } else { DType::I64 },
+            shape,
+        })
+        .collect();
+    write_safetensors(path, &rows, metadata, |row| match tensors.get(row.name) {
+        Some((_, Some(value))) => from_f32(value, dtype).map_err(|_| beyond(path, row)),
+        _ => Ok(0i64.to_le_bytes().to_vec()),
+    })
 }
 
 /// Shape and values of tensors by name.
 pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// Writes tensors under their names, as [`save_safetensors`] does but with nothing added.
+/// Writes tensors under their names, whole or not at all, and waits until they are on the disk.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_safetensors(
+pub fn save_named_tensors(
     path: impl AsRef<Path>,
     tensors: &NamedTensors,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    write_atomically(path.as_ref(), tensors, &BTreeMap::new(), metadata)
+    let rows: Vec<_> =
+        tensors.iter().map(|(name, (shape, _))| Row { name, dtype: DType::F32, shape }).collect();
+    write_safetensors(path.as_ref(), &rows, metadata, |row| {
+        let values = tensors.get(row.name).map(|(_, values)| values.as_slice()).unwrap_or_default();
+        Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    })
 }
 
-fn write_atomically(
-    path: &Path,
-    tensors: &NamedTensors,
-    counters: &BTreeMap<String, ()>,
+/// Writes the tensors of a checkpoint to a safetensors file, one at a time, with floats of the type `dtype` or as they
+/// are. Names are those of the network; PyTorch's counters stay, and are added where a file has none. The metadata of the checkpoint is kept where
+/// `metadata` says nothing else.
+///
+/// # Errors
+/// When a tensor cannot be read or has no such type, a finite value is beyond the type's range, or the file cannot be
+/// written.
+pub fn convert_checkpoint(
+    checkpoint: &Checkpoint,
+    path: impl AsRef<Path>,
+    metadata: &BTreeMap<String, String>,
+    dtype: Option<DType>,
+) -> Result<(), Error> {
+    let path = path.as_ref();
+    let target = |found: DType| dtype.filter(|_| is_float(found)).unwrap_or(found);
+    // TensorFlow keeps none of the counters that PyTorch's strict loading asks for.
+    let counters: Vec<_> = checkpoint
+        .names()
+        .filter_map(|name| Some(format!("{}num_batches_tracked", name.strip_suffix("running_var")?)))
+        .filter(|name| checkpoint.get(name).is_none())
+        .collect();
+    let mut rows: Vec<_> = checkpoint
+        .names()
+        .filter_map(|name| {
+            let info = checkpoint.get(name)?;
+            Some(Row { name, dtype: target(info.dtype), shape: &info.shape })
+        })
+        .collect();
+    rows.extend(counters.iter().map(|name| Row { name, dtype: DType::I64, shape: &[] }));
+    let mut all = checkpoint.metadata().clone();
+    all.extend(metadata.clone());
+    write_safetensors(path, &rows, &all, |row| {
+        if checkpoint.get(row.name).is_none() {
+            return Ok(0i64.to_le_bytes().to_vec());
+        }
+        let (bytes, found) = checkpoint.read_bytes(row.name)?;
+        if found == row.dtype {
+            return Ok(bytes);
+        }
+        let unsupported = || Error::UnsupportedDType {
+            path: checkpoint.path().into(),
+            name: row.name.into(),
+            dtype: found,
+        };
+        let values = to_f32(&bytes, found).ok_or_else(unsupported)?;
+        from_f32(&values, row.dtype).map_err(|_| beyond(path, row))
+    })
+}
+
+/// Writes the mean of several checkpoints of one network to a safetensors file. Sums are kept in `f64`; integers are
+/// those of the first checkpoint.
+///
+/// # Errors
+/// [`Error::Transfer`] when a checkpoint lacks a tensor of the first, has others or other shapes; else as
+/// [`convert_checkpoint`].
+///
+/// # Reference
+/// timm `avg_checkpoints.py`.
+pub fn average_checkpoints(
+    checkpoints: &[Checkpoint],
+    path: impl AsRef<Path>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
+    let path = path.as_ref();
+    let Some((first, others)) = checkpoints.split_first() else {
+        return Err(Error::NoTensors { path: path.into() });
+    };
+    let target = |found: DType| if is_float(found) { DType::F32 } else { found };
+    let names = first.names().filter_map(|name| Some((name, first.get(name)?)));
+    let rows: Vec<_> =
+        names.map(|(name, info)| Row { name, dtype: target(info.dtype), shape: &info.shape }).collect();
+    for other in others {
+        let differs =
+            |name: &str| first.get(name).map(|info| &info.shape) != other.get(name).map(|info| &info.shape);
+        if let Some(name) = first.names().chain(other.names()).find(|name| differs(name)) {
+            let (a, b) = (first.path().display(), other.path().display());
+            let reason = format!("it is not the same in {a} and {b}");
+            return Err(Error::Transfer { name: name.to_owned(), reason });
+        }
+    }
+    let mut all = first.metadata().clone();
+    all.extend(metadata.clone());
+    write_safetensors(path, &rows, &all, |row| {
+        if row.dtype != DType::F32 {
+            return Ok(first.read_bytes(row.name)?.0);
+        }
+        let mut sum: Vec<f64> = first.read_f32(row.name)?.into_iter().map(f64::from).collect();
+        for other in others {
+            for (sum, value) in sum.iter_mut().zip(other.read_f32(row.name)?) {
+                *sum += f64::from(value);
+            }
+        }
+        let count = checkpoints.len() as f64;
+        Ok(sum.iter().flat_map(|sum| ((sum / count) as f32).to_le_bytes()).collect())
+    })
+}
+
+fn beyond(path: &Path, row: &Row<'_>) -> Error {
+    let source = io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("tensor {} has values beyond the range of {}", row.name, row.dtype),
+    );
+    Error::Write { path: path.into(), source }
+}
+
+/// A tensor to write.
+pub(crate) struct Row<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) dtype: DType,
+    pub(crate) shape: &'a [usize],
+}
+
+/// Writes a safetensors file whole or not at all, holding one tensor at a time.
+fn write_safetensors(
+    path: &Path,
+    rows: &[Row<'_>],
+    metadata: &BTreeMap<String, String>,
+    mut value: impl FnMut(&Row<'_>) -> Result<Vec<u8>, Error>,
+) -> Result<(), Error> {
     let write_error = |source| Error::Write { path: path.into(), source };
-    let header = header(tensors, counters.keys(), metadata).map_err(write_error)?;
+    // Larger elements first, so that every tensor lies on a multiple of its element's size.
+    let mut rows: Vec<&Row<'_>> = rows.iter().collect();
+    rows.sort_by_key(|row| (std::cmp::Reverse(row.dtype.bitsize()), row.name));
+    let header = header(&rows, metadata).map_err(write_error)?;
     let (temporary, file) = create_beside(path).map_err(write_error)?;
-    let written = write(file, &header, counters.len(), tensors.values().map(|(_, value)| value.as_slice()))
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_folder(path));
+    let written = (|| {
+        let mut writer = BufWriter::with_capacity(1 << 20, file);
+        writer.write_all(&(header.len() as u64).to_le_bytes()).map_err(write_error)?;
+        writer.write_all(&header).map_err(write_error)?;
+        for row in rows {
+            writer.write_all(&value(row)?).map_err(write_error)?;
+        }
+        let file = writer.into_inner().map_err(|error| write_error(error.into_error()))?;
+        file.sync_all().map_err(write_error)?;
+        fs::rename(&temporary, path).and_then(|()| sync_folder(path)).map_err(write_error)
+    })();
     if written.is_err() {
         // The error that matters is the one above.
         let _ = fs::remove_file(&temporary);
     }
-    written.map_err(write_error)
+    written
 }
 
 /// Makes a rename outlast a power cut, where the system lets a folder be opened.
@@ -94,52 +246,22 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The header, padded so that the counters, which come first, lie on a multiple of eight bytes.
-fn header<'a>(
-    tensors: &NamedTensors,
-    counters: impl Iterator<Item = &'a String>,
-    metadata: &BTreeMap<String, String>,
-) -> io::Result<Vec<u8>> {
+/// The header, padded so that the values start on a multiple of eight bytes.
+fn header(rows: &[&Row<'_>], metadata: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
     let mut header = Map::new();
     if !metadata.is_empty() {
         header.insert("__metadata__".into(), json!(metadata));
     }
     let mut start = 0;
-    let mut row = |name: &str, dtype: &str, shape: &[usize], bytes: usize| {
-        let offsets = [start, start + bytes];
-        start += bytes;
-        let row: Value = json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets });
-        header.insert(name.to_owned(), row);
-    };
-    for name in counters {
-        row(name, "I64", &[], size_of::<i64>());
-    }
-    for (name, (shape, value)) in tensors {
-        row(name, "F32", shape, size_of_val(value.as_slice()));
+    for Row { name, dtype, shape } in rows {
+        let end = start + shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        let row: Value = json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] });
+        header.insert((*name).to_owned(), row);
+        start = end;
     }
     let mut bytes = serde_json::to_vec(&header)?;
     bytes.resize(bytes.len().next_multiple_of(8), b' ');
     Ok(bytes)
-}
-
-fn write<'a>(
-    file: File,
-    header: &[u8],
-    counters: usize,
-    values: impl Iterator<Item = &'a [f32]>,
-) -> io::Result<()> {
-    let mut writer = BufWriter::with_capacity(1 << 20, file);
-    writer.write_all(&(header.len() as u64).to_le_bytes())?;
-    writer.write_all(header)?;
-    for _ in 0..counters {
-        writer.write_all(&0i64.to_le_bytes())?;
-    }
-    for value in values {
-        for element in value {
-            writer.write_all(&element.to_le_bytes())?;
-        }
-    }
-    writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
 /// Creates a file in the folder of `path` under a name nothing else uses.

@@ -36,17 +36,29 @@ impl Detector {
         options: &DetectorOptions,
         device: &Device,
     ) -> Result<Self, Error> {
-        let checkpoint = Checkpoint::open(path)?;
-        let metadata = CheckpointMetadata::from_checkpoint(&checkpoint)
-            .map_err(|source| Error::Metadata { path: checkpoint.path().into(), source: source.into() })?;
-        let config = resolve::configuration(&checkpoint, &metadata, options, device)?;
-        let mut preprocess = resolve::preprocess(&config);
-        resolve::apply_metadata(&mut preprocess, &metadata, &checkpoint)?;
+        Self::from_opened(&Checkpoint::open(path)?, options, device)
+    }
 
-        let (model, report) = load_into(config.init(device)?, &checkpoint, &LoadOptions::default())
-            .map_err(|error| explain(error, &config, &checkpoint, device))?;
+    /// The detector in a checkpoint that is open already, such as the current weights of a training dictionary that
+    /// has averaged ones too.
+    ///
+    /// # Errors
+    /// As [`from_checkpoint`](Self::from_checkpoint).
+    pub fn from_opened(
+        checkpoint: &Checkpoint,
+        options: &DetectorOptions,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let metadata = CheckpointMetadata::from_checkpoint(checkpoint)
+            .map_err(|source| Error::Metadata { path: checkpoint.path().into(), source: source.into() })?;
+        let config = resolve::configuration(checkpoint, &metadata, options, device)?;
+        let mut preprocess = resolve::preprocess(&config);
+        resolve::apply_metadata(&mut preprocess, &metadata, checkpoint)?;
+
+        let (model, report) = load_into(config.init(device)?, checkpoint, &LoadOptions::default())
+            .map_err(|error| explain(error, &config, checkpoint, device))?;
         // Only now is the number of classes backed by values.
-        let class_map = resolve::class_map(&config, &metadata, options, &checkpoint)?;
+        let class_map = resolve::class_map(&config, &metadata, options, checkpoint)?;
         let predictor = Predictor::new(model, config);
         Ok(Self { predictor, preprocess, class_map, device: device.clone(), load_report: Some(report) })
     }
@@ -140,6 +152,12 @@ impl Detector {
     /// What loading the checkpoint found, such as weights that are not finite.
     pub fn load_report(&self) -> Option<&LoadReport> {
         self.load_report.as_ref()
+    }
+
+    /// Sets the number of threads of the network's inference form on the CPU, by default as many as there are cores;
+    /// with `None` the network runs as the framework's operations, as it does on every other device.
+    pub fn set_inference(&mut self, threads: Option<usize>) {
+        self.predictor.set_inference(threads);
     }
 
     /// Changes how outputs become detections.

@@ -115,4 +115,13 @@ pub enum Error {
     /// Labels or detections that cannot be evaluated.
     #[error(transparent)]
     Metrics(#[from] effdet_metrics::Error),
+    /// Anchors that cannot be made.
+    #[error(transparent)]
+    Anchors(#[from] effdet_heads::Error),
+    /// A data set without a box in a picture of known size.
+    #[error("{}: no boxes in pictures of known size", root.display())]
+    NoBoxes {
+        /// Folder of the data set.
+        root: PathBuf,
+    },
 }

@@ -3,9 +3,7 @@
 //! ```no_run
 //! use effdet::prelude::*;
 //!
-//! let device = effdet::device("cpu")?;
-//! let options = DetectorOptions { model: Some("tf_efficientdet_lite0".into()), ..Default::default() };
-//! let detector = Detector::from_checkpoint("tf_efficientdet_lite0-dfacfc78.pth", &options, &device)?;
+//! let detector = Detector::from_pretrained("tf_efficientdet_lite0")?;
 //! for found in detector.detect_file("street.jpg")? {
 //!     let XyxyBox { x1, y1, x2, y2 } = found.bbox;
 //!     let label = detector.class_map().label(found.class_id);
@@ -18,21 +16,26 @@
 //! The crates it is made of are re-exported under short names: [`model`] for the 47 configurations and the network,
 //! [`backbones`], [`bifpn`] and [`heads`] for its parts, [`weights`] for checkpoints, [`data`] for pictures, [`viz`]
 //! for drawing, [`core`](mod@crate::core) for boxes and class names, [`metrics`] for evaluation,
-//! [`nn`] for layers. [`validate`] runs a detector over a labelled data set.
+//! [`nn`] for layers. [`validate`] runs a detector over a labelled data set, [`fit_anchors`] compares its anchors with the
+//! boxes of one.
 //!
 //! # Feature flags
 //!
 //! - `flex` (default), `cuda`, `wgpu`, `tch`: Burn's backend of that name, chosen at run time with [`device()`]
+//! - `hub` (default): published weights are downloaded by name
 //! - `libjpeg-turbo`: JPEG decoded to the bits of Pillow's decoder; needs cmake, nasm and a C compiler
 
+mod anchor_fit;
 mod detector;
 mod device;
 mod error;
 mod identify;
 mod options;
 pub mod prelude;
+mod pretrained;
 mod release;
 mod resolve;
+mod save;
 pub mod validate;
 
 pub use effdet_backbones as backbones;
@@ -47,10 +50,12 @@ pub use effdet_train as train;
 pub use effdet_viz as viz;
 pub use effdet_weights as weights;
 
+pub use anchor_fit::{AnchorFit, ClassCoverage, Coverage, Shape, fit_anchors};
 pub use detector::Detector;
 pub use device::device;
 pub use error::Error;
 pub use identify::{Candidate, identify};
 pub use options::{DetectorOptions, read_labels};
+pub use pretrained::{backbone_from_pretrained, load_backbone, transfer, with_pretrained_backbone};
 pub use release::weights_url;
 pub use resolve::{check_image_size, configuration_named};

@@ -98,7 +98,7 @@ fn stored_configuration(checkpoint: &Checkpoint, config: &Value) -> Result<Effic
 }
 
 /// Outputs of the class head over the anchors of a cell.
-fn classes_in_head(checkpoint: &Checkpoint, anchors: usize) -> Option<usize> {
+pub(crate) fn classes_in_head(checkpoint: &Checkpoint, anchors: usize) -> Option<usize> {
     let head = ["class_net.predict.conv_pw.weight", "class_net.predict.conv.weight"];
     let rows = *head.iter().find_map(|name| checkpoint.get(name))?.shape.first()?;
     (anchors > 0 && rows > 0 && rows % anchors == 0).then(|| rows / anchors)

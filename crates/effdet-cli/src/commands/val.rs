@@ -9,7 +9,7 @@ use effdet::metrics::{Id, Loaded, VocOptions};
 use effdet::validate::{self, Found, image_id};
 use serde::Serialize;
 
-use crate::args::{PixelConvention, ValArgs};
+use crate::args::ValArgs;
 use crate::output::JsonTarget;
 use crate::report::{self, Settings};
 use crate::{detector, progress};
@@ -54,11 +54,7 @@ fn read(args: &ValArgs, detector: &Detector) -> Result<Dataset> {
     if let Some(annotations) = &args.annotations {
         source = source.with_labels(std::path::absolute(annotations)?);
     }
-    let pixels = args.pixels.map(|convention| match convention {
-        PixelConvention::Continuous => Pixels::Continuous,
-        PixelConvention::OneBased => Pixels::OneBased,
-        PixelConvention::Reference => Pixels::Effdet,
-    });
+    let pixels = args.pixels.map(Pixels::from);
     let reference = matches!(args.format, Format::Voc | Format::Pets).then_some(Pixels::Effdet);
     // COCO's own category ids are what its detectors were trained on.
     let named = args.format != Format::Coco && has_names(detector);

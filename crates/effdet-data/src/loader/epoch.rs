@@ -60,7 +60,7 @@ impl<T> Work<T> {
             };
             match self.item(Position { index, ..position }) {
                 Ok(item) => return Outcome { item: Some(item), skipped },
-                Err(error) => skipped.push(Skipped { index, name: self.samples.name(index), error }),
+                Err(error) => skipped.push(Skipped { index, name: self.name(index), error }),
             }
         }
         Outcome { item: None, skipped }
@@ -69,9 +69,15 @@ impl<T> Work<T> {
     fn item(&self, position: Position) -> Result<Item<T>, Error> {
         // Transforms and labellers may be a user's own; one bad sample must not end a training run.
         catch_unwind(AssertUnwindSafe(|| self.try_item(position))).unwrap_or_else(|payload| {
-            let name = self.samples.name(position.index);
+            let name = self.name(position.index);
             Err(Error::WorkerPanicked { name, message: panic_message(payload.as_ref()) })
         })
+    }
+
+    /// A name also where a user's own samples panic: a worker that died would leave its place empty for ever.
+    fn name(&self, index: usize) -> String {
+        catch_unwind(AssertUnwindSafe(|| self.samples.name(index)))
+            .unwrap_or_else(|_| format!("sample {index}"))
     }
 
     fn try_item(&self, position: Position) -> Result<Item<T>, Error> {

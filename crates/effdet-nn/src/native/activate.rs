@@ -34,22 +34,20 @@ unsafe fn one<S: Simd>(activation: Activation, x: S::V) -> S::V {
     }
 }
 
-/// A tile of vectors: the activation is looked at once, not once a vector.
+/// As many vectors as stand in a buffer, in place. The activation is looked at once, not once a vector.
 ///
 /// # Safety
-/// The instruction set must be there.
+/// The instruction set must be there, and `buffer` hold `count` vectors.
 #[inline(always)]
-pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    activation: Activation,
-    values: &mut [[S::V; VECTORS]; ROWS],
-) {
+pub(crate) unsafe fn vectors<S: Simd>(activation: Activation, buffer: *mut f32, count: usize) {
     macro_rules! each {
         ($($kind:ident)*) => {
             match activation {
-                $(Activation::$kind => for row in values {
-                    for value in row {
-                        // SAFETY: the caller's
-                        *value = unsafe { one::<S>(Activation::$kind, *value) };
+                $(Activation::$kind => for i in 0..count {
+                    // SAFETY: the caller's
+                    unsafe {
+                        let at = buffer.add(i * S::LANES);
+                        S::store(at, one::<S>(Activation::$kind, S::load(at)));
                     }
                 },)*
                 Activation::Identity | Activation::Gelu | Activation::Mish => {}
@@ -57,4 +55,34 @@ pub(crate) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
         };
     }
     each!(Relu Relu6 LeakyRelu Swish Sigmoid HardSigmoid HardSwish)
+}
+
+/// One vector.
+///
+/// # Safety
+/// The instruction set must be there.
+#[inline(always)]
+pub(crate) unsafe fn vector<S: Simd>(activation: Activation, value: S::V) -> S::V {
+    // SAFETY: the caller's
+    unsafe { one::<S>(activation, value) }
+}
+
+/// Numbers in the largest tile that kernels keep in registers.
+const TILE_NUMBERS: usize = 512;
+
+/// Where a kernel puts its sums before it finishes them. The sums themselves never have an address, so that the compiler
+/// keeps them in registers throughout the innermost loop.
+#[repr(align(64))]
+pub(crate) struct Tile(std::mem::MaybeUninit<[f32; TILE_NUMBERS]>);
+
+impl Tile {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self(std::mem::MaybeUninit::uninit())
+    }
+
+    #[inline(always)]
+    pub(crate) fn start(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
 }

@@ -1,6 +1,6 @@
 //! Depthwise convolution on channels-last maps.
 
-use super::activate;
+use super::activate::{self, Tile};
 use super::simd::{Simd, dispatch, isa};
 use crate::Activation;
 
@@ -87,29 +87,40 @@ impl Window {
     }
 }
 
-/// Rows `rows` of the output of one picture.
+/// Where a depthwise convolution reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Maps {
+    /// The first of the channels at the first pixel of the input.
+    pub input: *const f32,
+    /// From one pixel of the input to the next.
+    pub input_stride: usize,
+    /// The first channel at the first pixel of the output, which has all channels.
+    pub output: *mut f32,
+    /// One number per padded channel, to which each channel's outputs are added; null if they are not wanted.
+    pub sums: *mut f32,
+}
+
+/// Rows `rows` of the output of one picture, some of its channels; the first is at a multiple of a vector's lanes.
 ///
 /// # Safety
-/// `input` must be a map of the window's size, `output` a map of the output's, and `sums`, where not null, as many
-/// numbers as there are padded channels: each channel's outputs are added to it.
+/// The maps must be of the window's sizes.
 pub unsafe fn depthwise(
-    input: *const f32,
+    maps: &Maps,
     filter: &DepthwiseFilter,
     window: &Window,
     rows: std::ops::Range<usize>,
+    channels: std::ops::Range<usize>,
     activation: Activation,
-    output: *mut f32,
-    sums: *mut f32,
 ) {
     debug_assert_eq!(filter.kernel, window.kernel);
     // SAFETY: the caller's
-    unsafe { convolve(input, filter, window, rows, activation, output, sums) }
+    unsafe { convolve(maps, filter, window, rows, channels, activation) }
 }
 
 dispatch! {
     unsafe fn convolve(
-        input: *const f32, filter: &DepthwiseFilter, window: &Window, rows: std::ops::Range<usize>,
-        activation: Activation, output: *mut f32, sums: *mut f32
+        maps: &Maps, filter: &DepthwiseFilter, window: &Window, rows: std::ops::Range<usize>,
+        channels: std::ops::Range<usize>, activation: Activation
     ) = convolve_rows
 }
 
@@ -118,18 +129,18 @@ const TILE: usize = 8;
 
 #[inline(always)]
 unsafe fn convolve_rows<S: Simd>(
-    input: *const f32,
+    maps: &Maps,
     filter: &DepthwiseFilter,
     window: &Window,
     rows: std::ops::Range<usize>,
+    channels: std::ops::Range<usize>,
     activation: Activation,
-    output: *mut f32,
-    sums: *mut f32,
 ) {
     let inner = window.inner();
     for y in rows {
         let (first, end, start) = window.taps(y, window.pad_top, window.height);
-        let row = Row { input, filter, window, activation, output, sums, y, first, end, start };
+        let (low, high) = (channels.start, channels.end);
+        let row = Row { maps, filter, window, activation, low, high, y, first, end, start };
         // SAFETY: the caller's
         unsafe {
             let mut x = 0;
@@ -154,12 +165,13 @@ unsafe fn convolve_rows<S: Simd>(
 }
 
 struct Row<'a> {
-    input: *const f32,
+    maps: &'a Maps,
     filter: &'a DepthwiseFilter,
     window: &'a Window,
     activation: Activation,
-    output: *mut f32,
-    sums: *mut f32,
+    /// The channels.
+    low: usize,
+    high: usize,
     y: usize,
     /// Taps of the kernel's rows that fall inside.
     first: usize,
@@ -171,7 +183,7 @@ struct Row<'a> {
 /// `COUNT` neighbouring outputs, all channels; at an `edge` one output, whose taps may fall outside.
 #[inline(always)]
 unsafe fn pixels<S: Simd, const COUNT: usize>(row: &Row<'_>, x: usize, edge: bool) {
-    let Row { filter, window, .. } = row;
+    let Row { maps, filter, window, .. } = row;
     let channels = filter.channels;
     let padded = filter.bias.len();
     let (left, right, start) = if edge {
@@ -179,50 +191,51 @@ unsafe fn pixels<S: Simd, const COUNT: usize>(row: &Row<'_>, x: usize, edge: boo
     } else {
         (0, window.kernel, (x * window.stride) as isize - window.pad_left as isize)
     };
-    let step = window.stride * channels;
-    let mut channel = 0;
+    let step = window.stride * maps.input_stride;
+    let mut channel = row.low;
     // SAFETY: the caller's; taps that fall outside are left out
     unsafe {
-        while channel < channels {
-            let count = (channels - channel).min(S::LANES);
+        while channel < row.high {
+            let count = (row.high - channel).min(S::LANES);
             let whole = count == S::LANES;
-            let mut values = [[S::load(filter.bias.as_ptr().add(channel)); 1]; COUNT];
+            let mut sums = [S::load(filter.bias.as_ptr().add(channel)); COUNT];
             for ky in row.first..row.end {
                 let line = row.start + (ky * window.dilation) as isize;
                 let line = line * window.width as isize;
                 for kx in left..right {
                     let at = line + start + (kx * window.dilation) as isize;
-                    let from = row.input.offset(at * channels as isize).add(channel);
+                    // wrapping: the map may be a part whose missing rows come first
+                    let from = maps.input.wrapping_offset(at * maps.input_stride as isize);
+                    let from = from.wrapping_add(channel - row.low);
                     let tap = filter.taps.as_ptr().add((ky * window.kernel + kx) * padded + channel);
                     let weight = S::load(tap);
                     if whole {
-                        for (i, value) in values.iter_mut().enumerate() {
-                            value[0] = S::mul_add(S::load(from.add(i * step)), weight, value[0]);
+                        for (i, sum) in sums.iter_mut().enumerate() {
+                            *sum = S::mul_add(S::load(from.add(i * step)), weight, *sum);
                         }
                     } else {
-                        for (i, value) in values.iter_mut().enumerate() {
-                            let input = S::load_partial(from.add(i * step), count);
-                            value[0] = S::mul_add(input, weight, value[0]);
+                        for (i, sum) in sums.iter_mut().enumerate() {
+                            *sum = S::mul_add(S::load_partial(from.add(i * step), count), weight, *sum);
                         }
                     }
                 }
             }
-            activate::tile::<S, COUNT, 1>(row.activation, &mut values);
-            let to = row.output.add((row.y * window.out_width + x) * channels + channel);
-            for (i, value) in values.iter().enumerate() {
-                if whole {
-                    S::store(to.add(i * channels), value[0]);
-                } else {
-                    S::store_partial(to.add(i * channels), value[0], count);
-                }
+            let mut tile = Tile::new();
+            let values = tile.start();
+            for (i, sum) in sums.iter().enumerate() {
+                S::store(values.add(i * S::LANES), *sum);
             }
-            if !row.sums.is_null() {
-                let to = row.sums.add(channel);
-                let mut sum = S::load(to);
-                for value in &values {
-                    sum = S::add(sum, value[0]);
-                }
-                S::store(to, sum);
+            activate::vectors::<S>(row.activation, values, COUNT);
+            let to = maps.output.add((row.y * window.out_width + x) * channels + channel);
+            let mut total = S::splat(0.0);
+            for i in 0..COUNT {
+                let value = S::load(values.add(i * S::LANES));
+                S::store_partial(to.add(i * channels), value, count);
+                total = S::add(total, value);
+            }
+            if !maps.sums.is_null() {
+                let to = maps.sums.add(channel);
+                S::store(to, S::add(S::load(to), total));
             }
             channel += S::LANES;
         }
@@ -263,15 +276,15 @@ mod tests {
             let mut sums = vec![0.0f32; padded_channels(channels)];
             // SAFETY: the sizes are those of the vectors
             unsafe {
-                depthwise(
-                    input.as_ptr(),
-                    &filter,
-                    &window,
-                    0..out_height,
-                    Activation::Relu6,
-                    output.as_mut_ptr(),
-                    sums.as_mut_ptr(),
-                );
+                for part in [0..16, 16..channels] {
+                    let maps = Maps {
+                        input: input.as_ptr().add(part.start),
+                        input_stride: channels,
+                        output: output.as_mut_ptr(),
+                        sums: sums.as_mut_ptr(),
+                    };
+                    depthwise(&maps, &filter, &window, 0..out_height, part, Activation::Relu6);
+                }
             }
             let mut total = vec![0.0f32; channels];
             for y in 0..out_height {

@@ -4,7 +4,7 @@
 //! the window's pixels are next to each other, so a k×k convolution is k runs of `k · channels` numbers and a pointwise
 //! one is a single run. The right matrix is the filter, packed once into panels a few vectors wide.
 
-use super::activate;
+use super::activate::{self, Tile};
 use super::simd::{Simd, dispatch, isa};
 use crate::Activation;
 
@@ -66,6 +66,13 @@ impl PackedFilter {
         let vectors = self.bias.len() / isa().lanes();
         // pairs, and three instead of two and one
         (vectors / 2).max(1)
+    }
+
+    /// The output channels of a panel.
+    pub fn panel_columns(&self, panel: usize) -> std::ops::Range<usize> {
+        let wide = 2 * isa().lanes();
+        let end = if panel + 1 == self.panels() { self.outputs } else { (panel + 1) * wide };
+        panel * wide..end
     }
 
     /// Numbers of the packed weights.
@@ -252,24 +259,57 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
                 weights = weights.add(VECTORS * S::LANES);
             }
         }
+        let plain = output.residual.is_null() && output.activation == Activation::Identity;
+        if plain && last == S::LANES {
+            for (r, sums) in sums.iter().enumerate() {
+                let to = output.start.wrapping_add((row + r) * output.stride + column);
+                for (v, sum) in sums.iter().enumerate() {
+                    S::store(to.add(v * S::LANES), *sum);
+                }
+            }
+            return;
+        }
+        let mut tile = Tile::new();
+        let values = tile.start();
+        for (r, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                S::store(values.add((r * VECTORS + v) * S::LANES), *sum);
+            }
+        }
+        finish::<S>(values, row, ROWS, VECTORS, column, last, output);
+    }
+}
+
+/// Adds the residual, activates and writes a tile of sums.
+#[inline(always)]
+unsafe fn finish<S: Simd>(
+    values: *mut f32,
+    row: usize,
+    rows: usize,
+    vectors: usize,
+    column: usize,
+    last: usize,
+    output: &Output,
+) {
+    let count = |v: usize| if v + 1 == vectors { last } else { S::LANES };
+    // SAFETY: the caller's
+    unsafe {
         if !output.residual.is_null() {
-            for (r, sums) in sums.iter_mut().enumerate() {
+            for r in 0..rows {
                 let from = output.residual.add((row + r) * output.residual_stride + column);
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    let count = if v + 1 == VECTORS { last } else { S::LANES };
-                    *sum = S::add(*sum, S::load_partial(from.add(v * S::LANES), count));
+                for v in 0..vectors {
+                    let at = values.add((r * vectors + v) * S::LANES);
+                    let residual = S::load_partial(from.add(v * S::LANES), count(v));
+                    S::store(at, S::add(S::load(at), residual));
                 }
             }
         }
-        activate::tile::<S, ROWS, VECTORS>(output.activation, &mut sums);
-        for (r, sums) in sums.iter().enumerate() {
-            let to = output.start.add((row + r) * output.stride + column);
-            for (v, sum) in sums.iter().enumerate() {
-                if v + 1 == VECTORS && last < S::LANES {
-                    S::store_partial(to.add(v * S::LANES), *sum, last);
-                } else {
-                    S::store(to.add(v * S::LANES), *sum);
-                }
+        activate::vectors::<S>(output.activation, values, rows * vectors);
+        for r in 0..rows {
+            let to = output.start.wrapping_add((row + r) * output.stride + column);
+            for v in 0..vectors {
+                let value = S::load(values.add((r * vectors + v) * S::LANES));
+                S::store_partial(to.add(v * S::LANES), value, count(v));
             }
         }
     }

@@ -90,10 +90,9 @@ unsafe fn sum_rows<S: Simd>(
                             S::mul_add(input, load(term.factors.add(channel)), value)
                         };
                     }
-                    let mut values = [[value; 1]; 1];
-                    activate::tile::<S, 1, 1>(activation, &mut values);
+                    let value = activate::vector::<S>(activation, value);
                     let to = target.start.add((y * width + x) * target.stride + channel);
-                    S::store_partial(to, values[0][0], count);
+                    S::store_partial(to, value, count);
                     channel += S::LANES;
                 }
             }

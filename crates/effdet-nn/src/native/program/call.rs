@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::Activation;
 use crate::Pool;
-use crate::native::depthwise::{DepthwiseFilter, Window, depthwise, padded_channels};
+use crate::graph::ConvOp;
+use crate::native::depthwise::{DepthwiseFilter, Maps, Window, depthwise, padded_channels};
 use crate::native::gemm::{self, PackedFilter, Rows, gemm};
 use crate::native::pixelwise::{
     AxisTaps, PoolWindow, Target, Term, add_pixels, interpolate, pool, weighted_sum,
@@ -182,6 +183,8 @@ pub(super) struct DepthwiseCall {
     pub filter: DepthwiseFilter,
     pub window: Window,
     pub activation: Activation,
+    /// What makes the input that is convolved from the map that is read.
+    pub expansion: Option<Expansion>,
     /// Where the sums of each part go, if they are wanted.
     pub sums: Option<usize>,
     pub split: Split,
@@ -215,7 +218,7 @@ impl Call {
                     import(memory, to, picture, rows);
                 }
                 Call::Conv(conv) => conv.run(task, memory, scratch),
-                Call::Depthwise(conv) => conv.run(task, memory),
+                Call::Depthwise(conv) => conv.run(task, memory, scratch),
                 Call::GatedWeights { filter, factors, to, .. } => {
                     let depth = filter.depth();
                     let factors = std::slice::from_raw_parts(memory.at(factors + task * depth), depth);
@@ -455,8 +458,104 @@ impl ConvCall {
     }
 }
 
+/// A pointwise convolution whose result is needed only by the depthwise convolution after it: each task computes the rows
+/// that it needs, a panel of channels at a time, in scratch memory.
+#[derive(Debug)]
+pub(super) struct Expansion {
+    pub filter: PackedFilter,
+    pub activation: Activation,
+}
+
+impl Expansion {
+    /// Rows to a task as long as the scratch memory stays within a part of the second-level cache, and panels to share if
+    /// there are few rows: neighbouring tasks compute the rows at their border twice.
+    pub fn split(&self, from: &Map, to: &Map, op: &ConvOp) -> Split {
+        let line = from.size[1] * self.panel_width();
+        let fitting = (SCRATCH / line).saturating_sub((op.kernel - 1) * op.dilation) / op.stride;
+        let work = from.size[1] * op.stride * to.channels * (from.channels + 2 * op.kernel * op.kernel);
+        let wanted = (4 * TASK / work.max(1)).max(8 * op.kernel / op.stride);
+        let chunk = wanted.min(fitting).clamp(1, to.size[0]);
+        let chunk = to.size[0].div_ceil(to.size[0].div_ceil(chunk));
+        let mut split = Split { pictures: to.batch, rows: to.size[0], chunk, panel_parts: 1 };
+        if split.tasks() < 8 {
+            let parts = (split.rows * work / split.tasks() / TASK).max(8 / split.tasks());
+            split.panel_parts = parts.clamp(1, self.filter.panels());
+        }
+        split
+    }
+
+    /// Channels of the widest panel.
+    fn panel_width(&self) -> usize {
+        (self.filter.panel_columns(self.filter.panels() - 1).len()).max(self.filter.panel_columns(0).len())
+    }
+}
+
+/// Numbers of scratch memory: 768 KiB.
+const SCRATCH: usize = 192 * 1024;
+
 impl DepthwiseCall {
-    unsafe fn run(&self, task: usize, memory: &Memory) {
+    /// Numbers of scratch memory a task needs.
+    pub fn scratch(&self) -> usize {
+        self.expansion.as_ref().map_or(0, |expansion| {
+            let reach = (self.window.kernel - 1) * self.window.dilation + 1;
+            let rows = ((self.split.chunk - 1) * self.window.stride + reach).min(self.window.height);
+            rows * self.window.width * expansion.panel_width().next_multiple_of(16)
+        })
+    }
+
+    /// A task of a convolution with an expansion: panel by panel, expand and convolve.
+    unsafe fn expanded(&self, expansion: &Expansion, task: usize, memory: &Memory, scratch: *mut f32) {
+        let (picture, rows, part) = self.split.part(task);
+        let Window { height, width, stride, kernel, dilation, pad_top, .. } = self.window;
+        // the rows of the expanded map that are needed, and a window on them alone
+        let first = (rows.start * stride).saturating_sub(pad_top);
+        let end = ((rows.end - 1) * stride + (kernel - 1) * dilation + 1).saturating_sub(pad_top).min(height);
+        let (all, parts) = (expansion.filter.panels(), self.split.panel_parts);
+        let padded = padded_channels(self.filter.channels());
+        // SAFETY: the plan's places
+        unsafe {
+            let sums = self.sums.map(|place| memory.at(place + task / parts * padded));
+            for panel in part * all / parts..(part + 1) * all / parts {
+                let columns = expansion.filter.panel_columns(panel);
+                let input = Rows {
+                    start: memory.at(self.from.place
+                        + picture * self.from.picture()
+                        + first * width * self.from.channels),
+                    stride: self.from.channels,
+                    count: (end - first) * width,
+                    runs: &[0],
+                    run_length: self.from.channels,
+                };
+                let output = gemm::Output {
+                    start: scratch.wrapping_sub(columns.start),
+                    stride: columns.len(),
+                    residual: std::ptr::null(),
+                    residual_stride: 0,
+                    activation: expansion.activation,
+                };
+                let weights = expansion.filter.data().as_ptr();
+                gemm(&input, &expansion.filter, weights, panel..panel + 1, &output);
+                if let Some(sums) = sums {
+                    let last = if columns.end == self.filter.channels() { padded } else { columns.end };
+                    std::slice::from_raw_parts_mut(sums.add(columns.start), last - columns.start).fill(0.0);
+                }
+                let maps = Maps {
+                    // row `first` of the expanded map is the first of the scratch memory
+                    input: scratch.wrapping_sub(first * width * columns.len()),
+                    input_stride: columns.len(),
+                    output: memory.at(self.to.place + picture * self.to.picture()),
+                    sums: sums.unwrap_or(std::ptr::null_mut()),
+                };
+                depthwise(&maps, &self.filter, &self.window, rows.clone(), columns, self.activation);
+            }
+        }
+    }
+
+    unsafe fn run(&self, task: usize, memory: &Memory, scratch: *mut f32) {
+        if let Some(expansion) = &self.expansion {
+            // SAFETY: the caller's
+            return unsafe { self.expanded(expansion, task, memory, scratch) };
+        }
         let (picture, rows, _) = self.split.part(task);
         let padded = padded_channels(self.filter.channels());
         // SAFETY: the plan's places
@@ -469,15 +568,14 @@ impl DepthwiseCall {
                 }
                 None => std::ptr::null_mut(),
             };
-            depthwise(
-                memory.at(self.from.place + picture * self.from.picture()),
-                &self.filter,
-                &self.window,
-                rows,
-                self.activation,
-                memory.at(self.to.place + picture * self.to.picture()),
+            let maps = Maps {
+                input: memory.at(self.from.place + picture * self.from.picture()),
+                input_stride: self.from.channels,
+                output: memory.at(self.to.place + picture * self.to.picture()),
                 sums,
-            );
+            };
+            let channels = 0..self.filter.channels();
+            depthwise(&maps, &self.filter, &self.window, rows, channels, self.activation);
         }
     }
 }

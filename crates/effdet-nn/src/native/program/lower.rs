@@ -49,6 +49,8 @@ pub(super) struct Conv {
     pub activation: Activation,
     pub residual: Option<usize>,
     pub gate: Option<usize>,
+    /// The pointwise convolution before a depthwise one, `x` being its input.
+    pub expansion: Option<Box<Conv>>,
 }
 
 /// `activation(Σ factors · resized term + bias)`
@@ -122,6 +124,7 @@ impl Lowering {
                     activation: Activation::Identity,
                     residual: None,
                     gate: None,
+                    expansion: None,
                 };
                 // The arrays live on in the operation itself.
                 (conv.op.weight, conv.op.bias) = (Arc::new([]), None);
@@ -130,6 +133,14 @@ impl Lowering {
                     (&self.operations[x].kernel, only, pointwise)
                 {
                     (conv.x, conv.gate) = (*x, Some(*factors));
+                }
+                // The expanded map, the largest of a block, then never leaves the cache.
+                if let (Kernel::Conv(expansion), true, true) =
+                    (&self.operations[x].kernel, only, op.is_depthwise())
+                {
+                    if expansion.is_plain_pointwise() {
+                        (conv.x, conv.expansion) = (expansion.x, Some(Box::new(expansion.clone())));
+                    }
                 }
                 self.push(Kernel::Conv(conv), shape)
             }
@@ -254,6 +265,13 @@ impl Lowering {
             }
         }
         self.sum(terms, bias, shape)
+    }
+}
+
+impl Conv {
+    fn is_plain_pointwise(&self) -> bool {
+        let ConvOp { kernel, stride, groups, .. } = self.op;
+        (kernel, stride, groups) == (1, 1, 1) && self.residual.is_none() && self.gate.is_none()
     }
 }
 

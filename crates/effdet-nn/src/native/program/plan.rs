@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::call::{Call, ConvCall, DepthwiseCall, Factors, Map, MeanSource, Split, SumTerm};
+use super::call::{Call, ConvCall, DepthwiseCall, Expansion, Factors, Map, MeanSource, Split, SumTerm};
 use super::lower::{Conv, Kernel, Lowered, Operations};
 use super::{NoKernel, Program, Step};
 use crate::native::depthwise::{DepthwiseFilter, Window, padded_channels};
@@ -226,8 +226,16 @@ impl Drafter {
         let from = self.read(conv.x, step);
         let op = &conv.op;
         let taps = op.kernel * op.kernel;
-        let split = Split::new(to.batch, to.size[0], 2 * to.size[1] * to.channels * taps, 1);
-        let sums = wants_sums.then(|| self.stretch(split.tasks() * padded_channels(to.channels), step));
+        let expansion = conv
+            .expansion
+            .as_ref()
+            .map(|expansion| Expansion { filter: pack(expansion, 0), activation: expansion.activation });
+        let mut split = Split::new(to.batch, to.size[0], 2 * to.size[1] * to.channels * taps, 1);
+        if let Some(expansion) = &expansion {
+            split = expansion.split(&from, &to, op);
+        }
+        let parts = split.pictures * split.chunks();
+        let sums = wants_sums.then(|| self.stretch(parts * padded_channels(to.channels), step));
         DepthwiseCall {
             from,
             to,
@@ -247,6 +255,7 @@ impl Drafter {
                 pad_left: op.padding[1].0,
             },
             activation: conv.activation,
+            expansion,
             sums,
             split,
         }
@@ -345,6 +354,7 @@ impl Call {
     fn scratch(&self) -> usize {
         match self {
             Call::Conv(conv) => conv.scratch(),
+            Call::Depthwise(conv) => conv.scratch(),
             _ => 0,
         }
     }

@@ -1,0 +1,179 @@
+//! `effdet bench`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use burn::tensor::{Tensor, TensorData};
+use effdet::data::Prepared;
+use effdet::heads::Frame;
+use effdet::prelude::*;
+use effdet::{check_image_size, configuration_named};
+use serde::Serialize;
+
+use crate::args::BenchArgs;
+use crate::output::JsonTarget;
+
+/// Runs of each stage before those that count.
+const WARM_UP: usize = 3;
+
+/// Milliseconds of one stage.
+#[derive(Debug, Serialize)]
+struct Stage {
+    median: f64,
+    min: f64,
+    /// From the first to the third quartile.
+    spread: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    image_size: [usize; 2],
+    batch: usize,
+    threads: usize,
+    device: String,
+    /// Whether the kernels of our own ran.
+    native: bool,
+    preprocess: Stage,
+    forward: Stage,
+    postprocess: Stage,
+    total: Stage,
+    peak_memory_mb: f64,
+    runs: usize,
+}
+
+/// Times the stages of detection.
+pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
+    let detector = detector(args)?;
+    let report = measure(&detector, args)?;
+    let mut to = io::stdout().lock();
+    writeln!(
+        to,
+        "{} at {}x{}, batch {}, {} threads, {} ({}), {} runs",
+        report.model,
+        report.image_size[0],
+        report.image_size[1],
+        report.batch,
+        report.threads,
+        report.device,
+        if report.native { "inference form" } else { "composed operations" },
+        report.runs
+    )?;
+    let stages = [
+        ("preprocess", &report.preprocess),
+        ("forward", &report.forward),
+        ("postprocess", &report.postprocess),
+        ("total", &report.total),
+    ];
+    writeln!(to, "{:12} {:>10} {:>10} {:>10}", "ms", "median", "min", "spread")?;
+    for (name, stage) in stages {
+        writeln!(to, "{name:12} {:10.3} {:10.3} {:10.3}", stage.median, stage.min, stage.spread)?;
+    }
+    writeln!(to, "peak memory {:.0} MB", report.peak_memory_mb)?;
+    json.map_or(Ok(()), |json| json.write(&report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn detector(args: &BenchArgs) -> Result<Detector> {
+    if let Some(threads) = args.detector.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    let mut detector = if args.detector.weights.is_some() {
+        crate::detector::load(&args.detector, 0.0)?
+    } else {
+        // Timings do not depend on the weights.
+        let name = args.detector.model.as_deref().unwrap_or("tf_efficientdet_lite0");
+        let mut config = configuration_named(name)?;
+        if let Some(size) = args.detector.image_size {
+            check_image_size(size)?;
+            config = config.with_image_size(size);
+        }
+        Detector::random(config, &effdet::device(&args.detector.device)?)?
+    };
+    let threads = args.detector.threads.map_or_else(cores, usize::from);
+    detector.set_inference((!args.composed).then_some(threads));
+    Ok(detector)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn measure(detector: &Detector, args: &BenchArgs) -> Result<Report> {
+    let size = detector.preprocess().size;
+    let batch = usize::from(args.detector.batch);
+    let pictures: Vec<_> = (0..batch).map(|i| noise(640, 480, i as u32)).collect();
+    let prepared: Vec<Prepared> =
+        pictures.iter().map(|picture| detector.preprocess().apply(picture)).collect::<Result<_, _>>()?;
+    let frames: Vec<_> = prepared.iter().map(|picture| Some(Frame::from(&picture.letterbox))).collect();
+    let mut input = vec![0.0; batch * 3 * size.area()];
+    for (planes, picture) in input.chunks_exact_mut(3 * size.area()).zip(&prepared) {
+        detector.preprocess().normalize_into(picture, planes)?;
+    }
+    let device = effdet::device(&args.detector.device)?;
+    let data = TensorData::new(input, [batch, 3, size.height, size.width]);
+    let input = Tensor::<4>::from_data(data, &device);
+    let predictor = detector.predictor();
+    let raw = predictor.forward(input.clone())?;
+
+    let stage = |run: &mut dyn FnMut() -> Result<()>| -> Result<Stage> {
+        let mut times = Vec::with_capacity(usize::from(args.runs));
+        for i in 0..usize::from(args.runs) + WARM_UP {
+            let start = Instant::now();
+            run()?;
+            if i >= WARM_UP {
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        let at = |part: f64| times[((times.len() - 1) as f64 * part).round() as usize];
+        Ok(Stage { median: at(0.5), min: at(0.0), spread: at(0.75) - at(0.25) })
+    };
+    let preprocess = stage(&mut || {
+        for picture in &pictures {
+            detector.preprocess().apply(picture)?;
+        }
+        Ok(())
+    })?;
+    let forward = stage(&mut || predictor.forward(input.clone()).map(drop).map_err(Into::into))?;
+    let postprocess = stage(&mut || predictor.decode(&raw, &frames).map(drop).map_err(Into::into))?;
+    let total = stage(&mut || detector.detect_batch(&pictures).map(drop).map_err(Into::into))?;
+    Ok(Report {
+        model: detector.config().name.clone(),
+        image_size: [size.height, size.width],
+        batch,
+        threads: predictor.inference().map_or_else(cores, |inference| inference.threads()),
+        device: args.detector.device.clone(),
+        native: predictor.runs_natively(&input),
+        preprocess,
+        forward,
+        postprocess,
+        total,
+        peak_memory_mb: peak_memory_mb().context("reading the peak memory of this process")?,
+        runs: args.runs.into(),
+    })
+}
+
+/// A picture that no step can take a short cut on.
+fn noise(width: u32, height: u32, seed: u32) -> RgbImage {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    RgbImage::from_fn(width, height, |_, _| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        image::Rgb([state as u8, (state >> 8) as u8, (state >> 16) as u8])
+    })
+}
+
+/// Largest resident memory so far; zero where the system does not say.
+fn peak_memory_mb() -> Result<f64> {
+    let Ok(status) = fs::read_to_string("/proc/self/status") else { return Ok(0.0) };
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes =
+        line.and_then(|line| line.split_whitespace().next()).map_or(Ok(0.0), str::parse::<f64>)?;
+    Ok(kilobytes / 1024.0)
+}

@@ -1,0 +1,190 @@
+//! HTTP requests that know what a redirect may see and which failures pass.
+
+use std::io;
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Response, Uri, header};
+use ureq::{Agent, Body};
+
+use crate::Error;
+use crate::store::Retry;
+
+/// Longest chain of redirects.
+const REDIRECTS: usize = 8;
+
+/// A client for one store.
+pub(super) struct Client {
+    agent: Agent,
+    pub(super) retry: Retry,
+}
+
+/// A request that failed.
+pub(super) enum Failure {
+    /// Another attempt would fail as well.
+    Final(Error),
+    /// Another attempt may work.
+    Passing {
+        error: Error,
+        /// How long the server asks to wait.
+        wait: Option<Duration>,
+        /// Whether bytes arrived, which makes it the first failure again.
+        progressed: bool,
+    },
+}
+
+impl Failure {
+    pub(super) fn passing(error: Error) -> Self {
+        Self::Passing { error, wait: None, progressed: false }
+    }
+}
+
+/// What is sent beside the address.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Ask<'a> {
+    /// Only headers are wanted, and the first redirect to another host is the answer.
+    pub(super) head: bool,
+    /// First byte wanted.
+    pub(super) from: u64,
+    /// Access token, shown to the host of the first address alone.
+    pub(super) token: Option<&'a str>,
+}
+
+impl Client {
+    pub(super) fn new(retry: Retry) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("effdet/", env!("CARGO_PKG_VERSION")))
+            // The bytes themselves are hashed.
+            .accept_encoding("identity")
+            .timeout_resolve(Some(retry.silence))
+            .timeout_connect(Some(retry.silence))
+            .timeout_recv_response(Some(retry.silence))
+            .timeout_per_read(Some(retry.silence))
+            .build();
+        Self { agent: config.into(), retry }
+    }
+
+    /// Sends a request and follows redirects by hand, so that the token stays with its host.
+    pub(super) fn send(&self, url: &str, ask: Ask<'_>) -> Result<(String, Response<Body>), Failure> {
+        let first = authority(url);
+        let mut url = url.to_owned();
+        for _ in 0..REDIRECTS {
+            let network = |error: ureq::Error| match error {
+                ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
+                    Failure::Final(server(&url, error.to_string()))
+                }
+                error => Failure::passing(Error::Network { url: url.clone(), source: as_io(error) }),
+            };
+            let mut request = if ask.head { self.agent.head(&url) } else { self.agent.get(&url) };
+            if ask.from > 0 {
+                request = request.header(header::RANGE, format!("bytes={}-", ask.from));
+            }
+            if let Some(token) = ask.token.filter(|_| authority(&url) == first) {
+                request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            }
+            let response = request.call().map_err(network)?;
+            if !response.status().is_redirection() || response.status() == 304 {
+                return Ok((url, response));
+            }
+            let Some(next) = text(response.headers(), "location") else {
+                return Err(Failure::Final(server(&url, "a redirect to nowhere".into())));
+            };
+            let next = resolve(&url, next);
+            if ask.head && authority(&next) != first {
+                return Ok((url, response));
+            }
+            url = next;
+        }
+        Err(Failure::Final(server(&url, format!("more than {REDIRECTS} redirects"))))
+    }
+
+    /// Repeats what fails for a while, waiting longer each time or as long as the server asks.
+    pub(super) fn persist<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, Failure>,
+        mut report: impl FnMut(&Error, Duration),
+    ) -> Result<T, Error> {
+        let mut failures = 0;
+        loop {
+            match attempt() {
+                Ok(value) => return Ok(value),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing { error, wait, progressed }) => {
+                    failures = if progressed { 1 } else { failures + 1 };
+                    if failures >= self.retry.attempts {
+                        return Err(error);
+                    }
+                    let doubled = self.retry.first_wait.saturating_mul(1 << (failures - 1).min(16));
+                    let wait = wait.unwrap_or(doubled.min(self.retry.longest_wait));
+                    if wait > self.retry.longest_wait {
+                        return Err(error);
+                    }
+                    report(&error, wait);
+                    std::thread::sleep(wait);
+                }
+            }
+        }
+    }
+}
+
+/// The failure that an error status stands for.
+pub(super) fn refusal(url: &str, response: &Response<Body>, token: bool) -> Failure {
+    let status = response.status();
+    let headers = response.headers();
+    let said = text(headers, "x-error-message").map_or_else(String::new, |said| format!(": {said}"));
+    let wait =
+        text(headers, "retry-after").and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs);
+    let meaning = match status.as_u16() {
+        401 if token => " (the token is not accepted)",
+        // The Hub answers so for repositories that do not exist, too.
+        401 => " (a token is needed: set HF_TOKEN; or there is no such file)",
+        403 => " (access is not granted)",
+        404 | 410 => " (there is no such file)",
+        429 => " (too many requests)",
+        _ => "",
+    };
+    let asked = wait.map_or_else(String::new, |wait| format!(", asks to wait {} s", wait.as_secs()));
+    let error = server(url, format!("status {}{meaning}{asked}{said}", status.as_u16()));
+    if matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error() {
+        Failure::Passing { error, wait, progressed: false }
+    } else {
+        Failure::Final(error)
+    }
+}
+
+pub(super) fn server(url: &str, reason: String) -> Error {
+    // What follows the question mark of a signed address is a secret.
+    Error::Server { url: url.split('?').next().unwrap_or(url).to_owned(), reason }
+}
+
+/// A header as text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn as_io(error: ureq::Error) -> io::Error {
+    match error {
+        ureq::Error::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+/// Scheme, host and port.
+fn authority(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?))
+}
+
+/// A redirect's target, which may be a path on the same host.
+fn resolve(base: &str, location: &str) -> String {
+    if location.contains("://") {
+        return location.to_owned();
+    }
+    let root = authority(base).unwrap_or_default();
+    if location.starts_with('/') {
+        return format!("{root}{location}");
+    }
+    let folder = base.rsplit_once('/').map_or(base, |(folder, _)| folder);
+    format!("{folder}/{location}")
+}
