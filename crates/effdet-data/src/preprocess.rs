@@ -124,6 +124,18 @@ impl Preprocess {
         Ok(())
     }
 
+    /// As [`normalize_into`](Self::normalize_into), of bare samples in `[height, width, channel]` order.
+    ///
+    /// # Errors
+    /// [`Error::BufferSize`] if `planes` is not as long as `pixels`.
+    pub fn normalize_pixels_into(&self, pixels: &[u8], width: usize, planes: &mut [f32]) -> Result<(), Error> {
+        if planes.len() != pixels.len() {
+            return Err(Error::BufferSize { got: planes.len(), expected: pixels.len() });
+        }
+        self.fill_planes(pixels, width, planes);
+        Ok(())
+    }
+
     fn fill_planes(&self, pixels: &[u8], width: usize, planes: &mut [f32]) {
         if width == 0 || pixels.is_empty() {
             return;

@@ -33,11 +33,13 @@ pub use download::FetchEvent;
 pub use error::Error;
 pub use load::{LoadOptions, load_into};
 pub use metadata::CheckpointMetadata;
-pub use module_io::{KeyMap, identity_keys, parameter_shapes};
+pub use module_io::{KeyMap, ModulePath, identity_keys, parameter_shapes};
 pub use registry::{WeightsEntry, WeightsKind, registry, weights_page};
 pub use report::{LoadReport, Missing, NonFinite, Unexpected, WrongShape};
 pub use safetensors::Dtype as DType;
-pub use save::{average_checkpoints, convert_checkpoint, save_safetensors, save_safetensors_as};
+pub use save::{
+    NamedTensors, average_checkpoints, convert_checkpoint, save_named_tensors, save_safetensors, save_safetensors_as,
+};
 pub use store::{Retry, Verified, WeightsStore, sha256};
 pub use tensorflow::{TensorFlowLayout, TensorFlowName, tensorflow_name};
 pub use transfer::{

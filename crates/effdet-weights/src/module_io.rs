@@ -29,24 +29,27 @@ pub fn parameter_shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
     visitor.found
 }
 
-/// The path of the field a visitor or mapper is at.
-#[derive(Default)]
-pub(crate) struct ModulePath(Vec<String>);
+/// The path of the field that a visitor or mapper of a module is at: what [`parameter_shapes`] calls its tensor.
+#[derive(Clone, Debug, Default)]
+pub struct ModulePath(Vec<String>);
 
 impl ModulePath {
-    pub(crate) fn enter(&mut self, name: &str, container_type: &str) {
+    /// To be called from `enter_module`.
+    pub fn enter(&mut self, name: &str, container_type: &str) {
         if !is_enum(container_type) {
             self.0.push(name.to_owned());
         }
     }
 
-    pub(crate) fn exit(&mut self, container_type: &str) {
+    /// To be called from `exit_module`.
+    pub fn exit(&mut self, container_type: &str) {
         if !is_enum(container_type) {
             self.0.pop();
         }
     }
 
-    pub(crate) fn join(&self) -> String {
+    /// The path, joined with `.`.
+    pub fn join(&self) -> String {
         self.0.join(".")
     }
 }

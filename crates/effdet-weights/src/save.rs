@@ -74,6 +74,26 @@ pub fn save_safetensors_as<M: Module>(
     })
 }
 
+/// Shape and values of tensors by name.
+pub type NamedTensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Writes tensors under their names, whole or not at all, and waits until they are on the disk.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn save_named_tensors(
+    path: impl AsRef<Path>,
+    tensors: &NamedTensors,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let rows: Vec<_> =
+        tensors.iter().map(|(name, (shape, _))| Row { name, dtype: DType::F32, shape }).collect();
+    write_safetensors(path.as_ref(), &rows, metadata, |row| {
+        let values = tensors.get(row.name).map(|(_, values)| values.as_slice()).unwrap_or_default();
+        Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    })
+}
+
 /// Writes the tensors of a checkpoint to a safetensors file, one at a time, with floats of the type `dtype` or as they
 /// are. Names are those of the network; PyTorch's counters stay, and are added where a file has none. The metadata of the checkpoint is kept where
 /// `metadata` says nothing else.
@@ -208,13 +228,22 @@ fn write_safetensors(
         }
         let file = writer.into_inner().map_err(|error| write_error(error.into_error()))?;
         file.sync_all().map_err(write_error)?;
-        fs::rename(&temporary, path).map_err(write_error)
+        fs::rename(&temporary, path).and_then(|()| sync_folder(path)).map_err(write_error)
     })();
     if written.is_err() {
         // The error that matters is the one above.
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Makes a rename outlast a power cut, where the system lets a folder be opened.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 /// The header, padded so that the values start on a multiple of eight bytes.

@@ -46,6 +46,7 @@ pub use effdet_heads as heads;
 pub use effdet_metrics as metrics;
 pub use effdet_model as model;
 pub use effdet_nn as nn;
+pub use effdet_train as train;
 pub use effdet_viz as viz;
 pub use effdet_weights as weights;
 

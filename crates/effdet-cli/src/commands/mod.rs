@@ -6,5 +6,6 @@ pub mod evaluate;
 pub mod info;
 pub mod models;
 pub mod predict;
+pub mod train;
 pub mod val;
 pub mod weights;

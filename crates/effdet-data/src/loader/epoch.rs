@@ -25,6 +25,8 @@ pub(super) struct Work<T> {
     pub options: LoaderOptions,
     pub epoch: u64,
     pub positions: Vec<Position>,
+    /// Place to begin at.
+    pub first: usize,
 }
 
 /// A sample ready for its batch.
@@ -210,8 +212,9 @@ pub struct Epoch<T> {
 
 impl<T: Send + 'static> Epoch<T> {
     pub(super) fn start(work: Work<T>) -> Self {
-        let wanted = work.options.workers.min(work.positions.len());
-        let queue = Queue { next: 0, ready: VecDeque::new(), free: 0, stopped: false };
+        let first = work.first;
+        let wanted = work.options.workers.min(work.positions.len() - first);
+        let queue = Queue { next: first, ready: VecDeque::new(), free: first, stopped: false };
         let (arrived, room) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { work, queue: Mutex::new(queue), arrived, room });
         let spawn = |i: usize| {
@@ -220,7 +223,7 @@ impl<T: Send + 'static> Epoch<T> {
         };
         // Fewer workers than asked for, down to none, do the same work.
         let workers = (0..wanted).map_while(|i| spawn(i).ok()).collect();
-        Self { shared, workers, place: 0, ended: false, skipped: 0, last_skipped: Vec::new() }
+        Self { shared, workers, place: first, ended: false, skipped: 0, last_skipped: Vec::new() }
     }
 }
 

@@ -101,8 +101,16 @@ impl<T: Send + 'static> Loader<T> {
     ///
     /// Dropping the iterator stops and joins them.
     pub fn epoch(&self, epoch: u64) -> Epoch<T> {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// As [`epoch`](Self::epoch), without the first `batches` batches, which are not read: for a run that goes on within
+    /// an epoch. With [`OnError::Skip`] a batch that lost a sample moves the later ones, so use another there.
+    pub fn epoch_from(&self, epoch: u64, batches: usize) -> Epoch<T> {
         let positions = self.sampler().positions(epoch);
+        let first = batches.saturating_mul(self.options.batch_size).min(positions.len());
         Epoch::start(epoch::Work {
+            first,
             samples: Arc::clone(&self.samples),
             transform: Arc::clone(&self.transform),
             labeller: self.labeller.clone(),

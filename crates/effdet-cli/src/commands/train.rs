@@ -1,0 +1,292 @@
+//! `effdet train`.
+
+use std::fs;
+use std::io::{IsTerminal, Write, stderr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use effdet::train::{
+    Callback, CocoMetric, Control, DefaultModule, Ending, Engine, EpochRecord, Event, Layer, Metric, RunConfig,
+    RunFiles, Session, StepReport, StopFlag,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::args::{RecipeName, TrainArgs};
+
+/// Ended by a signal, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Trains.
+pub fn run(args: &TrainArgs) -> Result<ExitCode> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    let device = effdet::device(&args.device)?;
+    let folder = args.out.clone().unwrap_or_else(free_folder);
+    let has_checkpoint = folder.join(RunFiles::STATE).exists();
+    if has_checkpoint && !args.resume {
+        bail!("{} holds a run: go on with --resume, or name another folder with --out", folder.display());
+    }
+    let config = configuration(args, &folder)?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    // Before anything can fail, so that --resume knows what was asked for.
+    write_config(&folder, &config)?;
+
+    let prepared = config.prepare(&device)?;
+    for dirt in prepared.dirt.iter().filter(|dirt| !dirt.is_clean()) {
+        eprintln!("{dirt}");
+    }
+    if let Some(report) = prepared.loaded.as_ref().filter(|report| !report.is_complete()) {
+        eprintln!(
+            "warning: {} tensors of {} were used; {} of the network start from random values",
+            report.loaded,
+            report.path.display(),
+            report.missing.len() + report.wrong_shape.len()
+        );
+    }
+    let (mut model, train, valid) = (prepared.model, prepared.train, prepared.valid);
+    eprintln!(
+        "{} on {} pictures ({} to validate), {} classes, {} batches of {} an epoch, files in {}",
+        config.model,
+        train.dataset().records.len(),
+        valid.dataset().records.len(),
+        model.config().num_classes,
+        train.len(),
+        config.data.batch_size,
+        folder.display()
+    );
+
+    let stop = StopFlag::default();
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.is_set() {
+            std::process::exit(INTERRUPTED.into());
+        }
+        eprintln!("\nwriting a checkpoint; once more to end without");
+        flag.set();
+    })?;
+
+    let metrics: [Box<dyn Metric>; 1] = [Box::new(CocoMetric::default())];
+    let callbacks: Vec<Box<dyn Callback>> = vec![Box::new(stop), Box::new(Report::default())];
+    let ending = Engine {
+        model: &mut model,
+        module: &mut DefaultModule,
+        train: &train,
+        valid: Some(&valid),
+        metrics: &metrics,
+        callbacks,
+        folder: Some(&folder),
+        session: &mut Session::default(),
+    }
+    .run(&config.phases(), args.resume)?;
+    match ending {
+        Ending::Finished | Ending::EarlyStop => {
+            if ending == Ending::EarlyStop {
+                eprintln!("{} has not improved for {} evaluations", config.train.monitor, config.train.early_stop);
+            }
+            eprintln!("the weights are {}", folder.join(RunFiles::BEST).display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Ending::Interrupted => {
+            eprintln!("stopped; go on with\n  effdet train --resume --out {}", folder.display());
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    }
+}
+
+/// Options before the file, `--set` before all; a run that goes on has its own configuration below them.
+fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
+    let own = folder.join(RunFiles::CONFIG);
+    let mut layers = Vec::new();
+    let resumed = args.resume && own.exists();
+    if resumed {
+        layers.push(Layer::file(&own)?);
+    }
+    if let Some(file) = &args.config {
+        layers.push(Layer::file(file)?);
+    }
+    let recipe = args.recipe.or_else(|| (!resumed && args.config.is_none() && args.scratch).then_some(RecipeName::Reference));
+    if let Some(recipe) = recipe {
+        let name = match recipe {
+            RecipeName::FineTune => "fine-tune",
+            RecipeName::OneCycle => "one-cycle",
+            RecipeName::Reference => "reference",
+        };
+        layers.push(Layer::option("--recipe", &["recipe"], name));
+    }
+    let absolute = |path: &Path| -> Result<String> {
+        let path = std::path::absolute(path)?;
+        Ok(path.to_str().with_context(|| format!("{}: a path must be UTF-8", path.display()))?.to_owned())
+    };
+    let mut option = |option: &str, path: &[&str], value: Option<toml::Value>| {
+        layers.extend(value.map(|value| Layer::option(option, path, value)));
+    };
+    let text = |value: &Option<String>| value.clone().map(toml::Value::from);
+    let integer = |value: Option<u32>| value.map(toml::Value::from);
+    option("--data", &["data", "root"], args.data.as_deref().map(absolute).transpose()?.map(Into::into));
+    option("--format", &["data", "format"], args.format.map(|format| format.to_string().into()));
+    option("--train-split", &["data", "train_split"], text(&args.train_split));
+    option("--val-split", &["data", "valid_split"], text(&args.val_split));
+    option("--model", &["model"], text(&args.model));
+    option("--weights", &["weights"], args.weights.as_deref().map(absolute).transpose()?.map(Into::into));
+    option("--scratch", &["weights"], args.scratch.then(|| "none".into()));
+    option("--epochs", &["train", "epochs"], integer(args.epochs));
+    option("--batch-size", &["data", "batch_size"], integer(args.batch_size));
+    option("--lr", &["train", "lr"], args.lr.map(Into::into));
+    let size = args.image_size.map(|size| vec![size.height as i64, size.width as i64]);
+    option("--image-size", &["image_size"], size.map(Into::into));
+    option("--seed", &["train", "seed"], integer(args.seed));
+    for setting in &args.set {
+        layers.push(Layer::setting(setting)?);
+    }
+    let config = RunConfig::from_layers(&layers)?;
+    if args.pretrained {
+        bail!("the published weights have to be on this machine: name the file with --weights");
+    }
+    if config.model.is_empty() {
+        bail!("name a model with --model; `effdet models` lists them");
+    }
+    if config.data.root.as_os_str().is_empty() {
+        bail!("name the data set with --data and its format with --format");
+    }
+    let starts = args.scratch || config.weights.is_some() || args.config.is_some() || resumed;
+    if !starts {
+        bail!("say what to start from: --weights FILE, --pretrained or --scratch");
+    }
+    Ok(config)
+}
+
+fn write_config(folder: &Path, config: &RunConfig) -> Result<()> {
+    let path = folder.join(RunFiles::CONFIG);
+    let temporary = folder.join("config.toml.tmp");
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(config.to_toml().map_err(std::io::Error::other)?.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The first of runs/train, runs/train2, ... that does not exist.
+fn free_folder() -> PathBuf {
+    let name = |n: u32| PathBuf::from(if n == 1 { "runs/train".to_owned() } else { format!("runs/train{n}") });
+    (1..).map(name).find(|folder| !folder.exists()).unwrap_or_else(|| name(1))
+}
+
+/// Says how a run goes: a bar and a line per epoch on a terminal, else lines.
+struct Report {
+    bar: ProgressBar,
+    started: Instant,
+    pictures: usize,
+    header: bool,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { bar: ProgressBar::hidden(), started: Instant::now(), pictures: 0, header: false }
+    }
+}
+
+impl Callback for Report {
+    fn on_event(&mut self, event: &Event<'_>) -> Control {
+        match event {
+            Event::Start { epoch, step, epochs } => {
+                if *step > 0 {
+                    self.line(&format!("going on after epoch {epoch} of {epochs}, step {step}"));
+                }
+                (self.started, self.pictures) = (Instant::now(), 0);
+            }
+            Event::Step(report) => self.step(report),
+            Event::Bad(bad) => self.line(&format!("warning: left out: {bad}")),
+            Event::Skipped(skipped) => {
+                for one in *skipped {
+                    self.line(&format!("warning: {}: {}", one.name, one.error));
+                }
+            }
+            Event::Validating => self.bar.set_message("validating"),
+            Event::Epoch(record) => self.epoch(record),
+            _ => {}
+        }
+        Control::Continue
+    }
+}
+
+impl Report {
+    fn line(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        self.pictures += report.pictures;
+        let per_second = self.pictures as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
+        if !stderr().is_terminal() {
+            let StepReport { step, epoch, epochs, losses, lr, gradient_norm, .. } = report;
+            if step.is_multiple_of(10) {
+                let remaining = remaining(report, per_second);
+                eprintln!(
+                    "epoch {}/{epochs} step {}/{}: loss {:.4} (class {:.4}, boxes {:.5}), norm {gradient_norm:.2}, lr {lr:.3e}, \
+                     {per_second:.1} pictures/s, {} left",
+                    epoch + 1,
+                    report.step_in_epoch,
+                    report.steps_per_epoch,
+                    losses.total,
+                    losses.class,
+                    losses.boxes,
+                    clock(remaining)
+                );
+            }
+            return;
+        }
+        if self.bar.is_hidden() || self.bar.is_finished() {
+            self.bar = ProgressBar::new(report.steps_per_epoch);
+            if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+                self.bar.set_style(style);
+            }
+        }
+        self.bar.set_position(report.step_in_epoch);
+        self.bar.set_message(format!(
+            "epoch {}/{} loss {:.4} class {:.4} boxes {:.5} lr {:.2e} {per_second:.1} pictures/s {} left",
+            report.epoch + 1,
+            report.epochs,
+            report.losses.total,
+            report.losses.class,
+            report.losses.boxes,
+            report.lr,
+            clock(remaining(report, per_second))
+        ));
+    }
+
+    fn epoch(&mut self, record: &EpochRecord) {
+        self.bar.finish_and_clear();
+        if !self.header {
+            eprintln!("{:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}", "epoch", "loss", "class", "boxes", "valid", "AP", "AP50", "AP75");
+            self.header = true;
+        }
+        let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
+        eprintln!(
+            "{:>6} {:>9.4} {:>9.4} {:>9.5} {:>9} {:>7} {:>7} {:>7}",
+            record.epoch,
+            record.train.total,
+            record.train.class,
+            record.train.boxes,
+            number(record.valid.map(|valid| valid.total), 4),
+            number(record.metric("AP"), 4),
+            number(record.metric("AP50"), 4),
+            number(record.metric("AP75"), 4),
+        );
+    }
+}
+
+/// Time for the steps that are left, at the rate of those made.
+fn remaining(report: &StepReport, per_second: f64) -> Duration {
+    let steps = (report.epochs - report.epoch) * report.steps_per_epoch - report.step_in_epoch;
+    Duration::from_secs_f64(steps as f64 * report.pictures as f64 / per_second.max(1e-9))
+}
+
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}

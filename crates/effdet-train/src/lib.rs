@@ -1,0 +1,51 @@
+//! Training of EfficientDet detectors: learner, trainer, optimisers, schedules, exact resume
+
+mod bad_step;
+mod callback;
+mod clip;
+mod config;
+mod ema;
+mod engine;
+mod error;
+mod evaluate;
+mod groups;
+mod learner;
+mod loader;
+mod logs;
+mod lr_find;
+mod model;
+mod module;
+mod optimizer;
+mod parameters;
+mod run;
+mod run_config;
+mod schedule;
+mod state;
+mod trainer;
+
+pub use bad_step::{BadStep, BadStepKind};
+pub use callback::{Callback, Control, Event, StepReport, StopFlag};
+pub use clip::{Clip, norm};
+pub use config::{BadStepPolicy, CheckpointPolicy, TrainConfig};
+pub use ema::{Ema, EmaConfig};
+pub use engine::{Ending, Engine, RunFiles, Session};
+pub use error::Error;
+pub use evaluate::{
+    CocoMetric, Evaluation, Losses, Metric, NamedMetric, detections, evaluate, ground_truth, image_id,
+};
+pub use groups::{DecayMask, GROUPS, Part};
+pub use learner::{Learner, TopLoss};
+pub use loader::DataLoader;
+pub use logs::EventFile;
+pub use lr_find::{LrFind, LrFindOptions};
+pub use model::{DetectorModel, TrainBatch};
+pub use module::{
+    DefaultModule, OptimizerPlan, ParameterPlan, StepContext, StepLoss, TrainModule, ValidationOutput,
+};
+pub use optimizer::{AdamConstants, Hyper, Optimizer, ParameterState, Rule};
+pub use parameters::{Named, Parameter, assign, parameters, take_gradients, values};
+pub use run::Prepared;
+pub use run_config::{Augment, DataConfig, Layer, Recipe, RunConfig};
+pub use schedule::{Curve, Interval, Noise, Plateau, Position, Rate, Schedule, Warmup};
+pub use trainer::Trainer;
+pub use state::{Best, EpochRecord, RunState};

@@ -1,0 +1,275 @@
+//! A detector in training.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use effdet_core::{ClassMap, Detection, ImageSize};
+use effdet_data::{Batch, Fill, Interpolation, Preprocess, RecordId};
+use effdet_heads::{Anchors, Frame, Truth, decode_batch};
+use effdet_model::{EfficientDet, EfficientDetConfig, HeadOutputs, Predictor};
+use effdet_weights::{
+    Checkpoint, CheckpointMetadata, LoadOptions, LoadReport, identity_keys, load_into, save_safetensors,
+};
+use rayon::prelude::*;
+
+use crate::parameters::values;
+use crate::{Error, Parameter};
+
+/// A network on a device that records gradients, with everything that belongs to its weights.
+#[derive(Debug)]
+pub struct DetectorModel {
+    /// The network.
+    pub network: EfficientDet,
+    config: EfficientDetConfig,
+    class_map: ClassMap,
+    preprocess: Preprocess,
+    device: Device,
+    anchors: AnchorCache,
+}
+
+impl DetectorModel {
+    /// The network of a configuration, its weights drawn with `seed`.
+    ///
+    /// The number of classes is that of `class_map`. Draws use the device's generator: nothing else may draw meanwhile.
+    ///
+    /// # Errors
+    /// If the configuration is inconsistent.
+    pub fn new(
+        config: EfficientDetConfig,
+        class_map: ClassMap,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let config = config.with_num_classes(class_map.len());
+        let device = device.clone().autodiff();
+        let network = config.init(&device)?;
+        device.seed(seed);
+        // Weights are drawn when first looked at.
+        values(&network);
+        let preprocess = Preprocess {
+            mean: config.mean,
+            std: config.std,
+            fill: config.fill.map_or(Fill::Mean, Fill::Color),
+            ..Preprocess::imagenet(config.image_size)
+        };
+        Ok(Self { network, config, class_map, preprocess, device, anchors: AnchorCache::default() })
+    }
+
+    /// The published configuration of this name, its weights drawn with seed 0.
+    ///
+    /// # Errors
+    /// If there is no such configuration.
+    pub fn named(name: &str, class_map: &ClassMap, size: ImageSize, device: &Device) -> Result<Self, Error> {
+        let config = EfficientDetConfig::named(name)?.with_image_size(size);
+        Self::new(config, class_map.clone(), 0, device)
+    }
+
+    /// Recomputes activations in the backward pass where that is cheap, for less memory and more time.
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self) -> Self {
+        self.device = self.device.clone().gradient_checkpointing();
+        let weights = values(&self.network);
+        self.network = crate::parameters::assign(self.network.to_device(&self.device), weights);
+        self
+    }
+
+    /// Sets what pictures are normalised with.
+    #[must_use]
+    pub fn with_normalization(mut self, mean: [f32; 3], std: [f32; 3]) -> Self {
+        (self.preprocess.mean, self.preprocess.std) = (mean, std);
+        (self.config.mean, self.config.std) = (mean, std);
+        self
+    }
+
+    /// Loads the weights of a checkpoint. Those of another number of classes, or of a backbone alone, load as far as
+    /// their names and shapes fit; the rest stays as drawn and is in the report.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or fits nowhere.
+    pub fn load(mut self, path: impl AsRef<Path>) -> Result<(Self, LoadReport), Error> {
+        let checkpoint = Checkpoint::open(path)?;
+        let options = LoadOptions { strict: false, ..LoadOptions::default() };
+        let (network, report) = load_into(self.network, &checkpoint, &options)?;
+        if report.loaded == 0 {
+            return Err(effdet_weights::Error::Mismatch(Box::new(report)).into());
+        }
+        self.network = network;
+        Ok((self, report))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &EfficientDetConfig {
+        &self.config
+    }
+
+    /// The configuration, for what may change after building: how outputs become detections.
+    pub fn config_mut(&mut self) -> &mut EfficientDetConfig {
+        &mut self.config
+    }
+
+    /// The names of the classes.
+    pub fn class_map(&self) -> &ClassMap {
+        &self.class_map
+    }
+
+    /// What is done to pictures.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// The device, which records gradients.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The parameters and buffers by their checkpoint names.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        crate::parameters::parameters(&self.network)
+    }
+
+    /// The network ready for detection, a copy.
+    pub fn predictor(&self) -> Predictor {
+        Predictor::new(self.network.clone(), self.config.clone())
+    }
+
+    /// What a checkpoint of this model says about itself.
+    pub fn metadata(&self) -> CheckpointMetadata {
+        let names = (1..=self.config.num_classes).map(|id| {
+            let id = u32::try_from(id).unwrap_or(u32::MAX);
+            self.class_map.name(id).unwrap_or_default().to_owned()
+        });
+        let interpolation = serde_json::to_value(self.preprocess.interpolation).ok();
+        CheckpointMetadata {
+            model: Some(self.config.name.clone()),
+            config: serde_json::to_value(&self.config).ok(),
+            class_names: Some(names.collect()),
+            image_size: Some([self.config.image_size.height, self.config.image_size.width]),
+            mean: Some(self.preprocess.mean),
+            std: Some(self.preprocess.std),
+            interpolation: interpolation.and_then(|value| value.as_str().map(str::to_owned)),
+            fill: Some(match self.preprocess.fill {
+                Fill::Mean => "mean".to_owned(),
+                Fill::Color([level, ..]) => level.to_string(),
+            }),
+            training: None,
+        }
+    }
+
+    /// Writes the weights with [`metadata`](Self::metadata), so that nothing else is needed to use them.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        Ok(save_safetensors(&self.network, path, &self.metadata().to_map(), identity_keys)?)
+    }
+
+    /// A batch as the network takes it.
+    ///
+    /// # Errors
+    /// If the pixels do not fit the shape.
+    pub fn batch(&self, batch: &Batch) -> Result<TrainBatch, Error> {
+        let [count, height, width, channels] = batch.shape;
+        let length = height * width * channels;
+        let mut planes = vec![0.0; count * length];
+        planes
+            .par_chunks_exact_mut(length.max(1))
+            .zip(batch.pixels.par_chunks_exact(length.max(1)))
+            .try_for_each(|(planes, pixels)| self.preprocess.normalize_pixels_into(pixels, width, planes))?;
+        let data = TensorData::new(planes, [count, channels, height, width]);
+        let truths = batch.targets.iter().map(|target| {
+            let boxes = target.boxes.iter().zip(&target.classes);
+            boxes.map(|(bbox, class)| Truth::new(*bbox, class.saturating_sub(1))).collect()
+        });
+        let frames = batch.img_size.iter().zip(&batch.img_scale).map(|(size, scale)| {
+            // The letterbox of evaluation; a training transform gives none that leads back.
+            Some(Frame { scale: *scale, size: Some(*size), offset: (0.0, 0.0) })
+        });
+        Ok(TrainBatch {
+            pictures: Tensor::from_data(data, &self.device),
+            truths: truths.collect(),
+            frames: frames.collect(),
+            indices: batch.indices.clone(),
+            ids: batch.ids.clone(),
+        })
+    }
+
+    /// The anchors of outputs for inputs of `size`.
+    ///
+    /// # Errors
+    /// If the size is empty.
+    pub fn anchors(&self, size: ImageSize, outputs: &HeadOutputs) -> Result<Arc<Anchors>, Error> {
+        self.anchors.get(&self.config, size, outputs)
+    }
+
+    /// Detections from outputs, in pixels of the pictures where `batch` knows their frames.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn detections(&self, outputs: &HeadOutputs, batch: &TrainBatch) -> Result<Vec<Vec<Detection>>, Error> {
+        let anchors = self.anchors(batch.size(), outputs)?;
+        let HeadOutputs { class_logits, box_deltas } = outputs;
+        let (classes, decode) = (self.config.num_classes, &self.config.decode);
+        Ok(decode_batch(class_logits, box_deltas, &anchors, classes, decode, &batch.frames)?)
+    }
+
+    /// How pictures are resampled.
+    pub fn interpolation(&self) -> Interpolation {
+        self.preprocess.interpolation
+    }
+}
+
+/// Pictures and targets of a step, on the device.
+#[derive(Debug, Clone)]
+pub struct TrainBatch {
+    /// Normalised pictures, `[batch, 3, height, width]`.
+    pub pictures: Tensor<4>,
+    /// The objects of each picture, in pixels of the input.
+    pub truths: Vec<Vec<Truth>>,
+    /// Where each picture lies in the input.
+    pub frames: Vec<Option<Frame>>,
+    /// Index of each picture in the data set.
+    pub indices: Vec<usize>,
+    /// Identity of each picture.
+    pub ids: Vec<RecordId>,
+}
+
+impl TrainBatch {
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// True without pictures.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// Height and width of the input.
+    pub fn size(&self) -> ImageSize {
+        let [_, _, height, width] = self.pictures.dims();
+        ImageSize { height, width }
+    }
+}
+
+/// The anchors of the last input size.
+#[derive(Debug, Default)]
+struct AnchorCache(Mutex<Option<Arc<Anchors>>>);
+
+impl AnchorCache {
+    fn get(
+        &self,
+        config: &EfficientDetConfig,
+        size: ImageSize,
+        outputs: &HeadOutputs,
+    ) -> Result<Arc<Anchors>, Error> {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(anchors) = cache.as_ref().filter(|anchors| anchors.image_size() == size) {
+            return Ok(Arc::clone(anchors));
+        }
+        let anchors = Arc::new(Anchors::for_features(&config.anchor_config(), size, &outputs.level_sizes())?);
+        *cache = Some(Arc::clone(&anchors));
+        Ok(anchors)
+    }
+}
