@@ -47,5 +47,5 @@ pub use parameters::{Named, Parameter, assign, parameters, take_gradients, value
 pub use run::Prepared;
 pub use run_config::{Augment, DataConfig, Layer, Recipe, RunConfig};
 pub use schedule::{Curve, Interval, Noise, Plateau, Position, Rate, Schedule, Warmup};
-pub use trainer::Trainer;
 pub use state::{Best, EpochRecord, RunState};
+pub use trainer::Trainer;
