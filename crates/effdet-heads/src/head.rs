@@ -174,6 +174,8 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Tensor;
+
     use super::*;
 
     #[test]

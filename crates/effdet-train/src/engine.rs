@@ -261,10 +261,10 @@ impl Engine<'_> {
             let count = micro.len() as u64;
             let control = self.step(phase, &micro, output.as_deref_mut())?;
             self.session.state.batch += count;
-            if let Some(output) = output.as_deref_mut() {
-                if self.checkpoint_due(phase, output) || control == Control::Stop {
-                    self.save_state(output)?;
-                }
+            if let Some(output) = output.as_deref_mut()
+                && (self.checkpoint_due(phase, output) || control == Control::Stop)
+            {
+                self.save_state(output)?;
             }
             if control == Control::Stop {
                 return Ok(Control::Stop);
@@ -544,7 +544,7 @@ impl Engine<'_> {
         if let Some(ema) = &self.session.ema {
             self.model.network = assign(training.clone(), ema.values.clone());
         }
-        let decode = self.model.config().decode.clone();
+        let decode = self.model.config().decode;
         self.model.config_mut().decode.score_threshold = phase.config.score_threshold;
         let context = StepContext {
             config: phase.config,

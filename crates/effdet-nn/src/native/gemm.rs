@@ -76,7 +76,7 @@ impl PackedFilter {
     }
 
     /// Numbers of the packed weights.
-    pub fn len(&self) -> usize {
+    pub fn weights(&self) -> usize {
         self.data.len()
     }
 
@@ -371,7 +371,7 @@ mod tests {
         let bias = vec![0.0; outputs];
         let filter = PackedFilter::new(|o, d| w[o * depth + d], &bias, depth);
         let expected = PackedFilter::new(|o, d| w[o * depth + d] * factors[d], &bias, depth);
-        let mut scaled = vec![0.0; filter.len()];
+        let mut scaled = vec![0.0; filter.weights()];
         filter.scaled_into(&factors, &mut scaled);
         assert_eq!(scaled, expected.data());
     }

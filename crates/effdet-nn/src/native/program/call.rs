@@ -222,8 +222,8 @@ impl Call {
                 Call::GatedWeights { filter, factors, to, .. } => {
                     let depth = filter.depth();
                     let factors = std::slice::from_raw_parts(memory.at(factors + task * depth), depth);
-                    let to = memory.at(to + task * filter.len());
-                    filter.scaled_into(factors, std::slice::from_raw_parts_mut(to, filter.len()));
+                    let to = memory.at(to + task * filter.weights());
+                    filter.scaled_into(factors, std::slice::from_raw_parts_mut(to, filter.weights()));
                 }
                 Call::Sum { terms, bias, activation, to, split } => {
                     let (picture, rows, _) = split.part(task);
@@ -364,7 +364,7 @@ impl ConvCall {
                     run_length: self.from.channels,
                 };
                 let weights = match self.weights {
-                    Some(place) => memory.at(place + picture * filter.len()).cast_const(),
+                    Some(place) => memory.at(place + picture * filter.weights()).cast_const(),
                     None => filter.data().as_ptr(),
                 };
                 let output = self.output(memory, pixel * outputs);

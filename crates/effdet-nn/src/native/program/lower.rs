@@ -137,10 +137,9 @@ impl Lowering {
                 // The expanded map, the largest of a block, then never leaves the cache.
                 if let (Kernel::Conv(expansion), true, true) =
                     (&self.operations[x].kernel, only, op.is_depthwise())
+                    && expansion.is_plain_pointwise()
                 {
-                    if expansion.is_plain_pointwise() {
-                        (conv.x, conv.expansion) = (expansion.x, Some(Box::new(expansion.clone())));
-                    }
+                    (conv.x, conv.expansion) = (expansion.x, Some(Box::new(expansion.clone())));
                 }
                 self.push(Kernel::Conv(conv), shape)
             }

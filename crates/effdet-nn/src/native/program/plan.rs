@@ -269,7 +269,7 @@ impl Drafter {
         let weights = gated.map(|(factors, scaling)| {
             let filter = Arc::clone(&filters[0]);
             let factors = self.read(factors, scaling).place;
-            let stretch = self.stretch(to.batch * filter.len(), scaling);
+            let stretch = self.stretch(to.batch * filter.weights(), scaling);
             self.keep(stretch, step);
             let call = Call::GatedWeights { filter, factors, to: stretch, pictures: to.batch };
             self.drafts.push(Draft { step: scaling, call });
