@@ -2,6 +2,8 @@
 //!
 //! cargo run --release --example load_checkpoint -- MODEL FILE
 
+#![allow(clippy::print_stdout, reason = "an example")]
+
 use std::time::Instant;
 
 use effdet::prelude::*;

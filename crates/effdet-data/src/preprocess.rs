@@ -128,7 +128,12 @@ impl Preprocess {
     ///
     /// # Errors
     /// [`Error::BufferSize`] if `planes` is not as long as `pixels`.
-    pub fn normalize_pixels_into(&self, pixels: &[u8], width: usize, planes: &mut [f32]) -> Result<(), Error> {
+    pub fn normalize_pixels_into(
+        &self,
+        pixels: &[u8],
+        width: usize,
+        planes: &mut [f32],
+    ) -> Result<(), Error> {
         if planes.len() != pixels.len() {
             return Err(Error::BufferSize { got: planes.len(), expected: pixels.len() });
         }

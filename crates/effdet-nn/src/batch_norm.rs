@@ -112,7 +112,7 @@ impl BatchNorm {
         let [channels] = self.weight.lazy_shape().dims();
         assert_shape!(input, [_, channels, ..]);
         let output = if self.is_training() {
-            self.forward_training(input)
+            return self.forward_training(input);
         } else {
             // Subtracting first keeps the digits that `x · scale + shift` loses where activations are far from zero.
             let [scale, mean, bias] = [self.scale(), self.running_mean.value(), self.bias.val()]
@@ -138,13 +138,36 @@ impl BatchNorm {
     fn forward_training(&self, input: Tensor<4>) -> Tensor<4> {
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f64;
-        let result =
-            burn::tensor::module::batch_norm_train(input, self.weight.val(), self.bias.val(), self.epsilon);
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let (output, mean, variance) = self.normalize_natively(&input, &weight, &bias).unwrap_or_else(|| {
+            let result = burn::tensor::module::batch_norm_train(input, weight, bias, self.epsilon);
+            (self.activation.forward(result.output), result.mean, result.variance)
+        });
         // Of a single value the unbiased variance is 0/0; PyTorch refuses it, we keep the biased one (zero).
-        let unbiased = result.variance.mul_scalar(count / (count - 1.0).max(1.0));
-        self.running_mean.set(blend(self.running_mean.value(), result.mean, self.momentum));
+        let unbiased = variance.mul_scalar(count / (count - 1.0).max(1.0));
+        self.running_mean.set(blend(self.running_mean.value(), mean, self.momentum));
         self.running_var.set(blend(self.running_var.value(), unbiased, self.momentum));
-        result.output
+        output
+    }
+
+    #[cfg(feature = "flex")]
+    fn normalize_natively(
+        &self,
+        input: &Tensor<4>,
+        weight: &Tensor<1>,
+        bias: &Tensor<1>,
+    ) -> Option<(Tensor<4>, Tensor<1>, Tensor<1>)> {
+        crate::native::training::batch_norm(input, weight, bias, self.epsilon, self.activation)
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn normalize_natively(
+        &self,
+        _: &Tensor<4>,
+        _: &Tensor<1>,
+        _: &Tensor<1>,
+    ) -> Option<(Tensor<4>, Tensor<1>, Tensor<1>)> {
+        None
     }
 }
 

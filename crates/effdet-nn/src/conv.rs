@@ -6,6 +6,8 @@ use burn::tensor::{Device, Tensor, assert_shape, module};
 
 use crate::count::add_multiply_adds;
 use crate::feature_map::FeatureMap;
+#[cfg(feature = "flex")]
+use crate::native::training::{self, Convolution};
 use crate::{Initializer, Padding};
 
 /// Sizes of a [`Conv2d`]. Kernels, strides and dilations are square: no supported network has others.
@@ -154,11 +156,43 @@ impl Conv2d {
     }
 
     pub(crate) fn convolve(&self, input: Tensor<4>) -> Tensor<4> {
-        let options = self.options(&input);
-        let output = module::conv2d(input, self.weight.val(), self.bias.as_ref().map(Param::val), options);
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        let output = self.convolve_natively(&input, &weight, bias.as_ref()).unwrap_or_else(|| {
+            let options = self.options(&input);
+            module::conv2d(input, weight, bias, options)
+        });
         let [_, _, height, width] = output.dims();
         add_multiply_adds(height * width * self.weight.lazy_shape().num_elements());
         output
+    }
+
+    #[cfg(feature = "flex")]
+    fn convolve_natively(
+        &self,
+        input: &Tensor<4>,
+        weight: &Tensor<4>,
+        bias: Option<&Tensor<1>>,
+    ) -> Option<Tensor<4>> {
+        let [_, channels, height, width] = input.dims();
+        if channels != self.in_channels() {
+            return None;
+        }
+        let pad = |size| self.padding.amount(size, self.kernel(), self.stride, self.dilation);
+        let sizes = Convolution {
+            input: input.dims(),
+            out_channels: self.out_channels(),
+            kernel: [self.kernel(); 2],
+            stride: self.stride,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: [pad(height), pad(width)],
+        };
+        training::convolve(input, weight, bias, sizes)
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn convolve_natively(&self, _: &Tensor<4>, _: &Tensor<4>, _: Option<&Tensor<1>>) -> Option<Tensor<4>> {
+        None
     }
 
     /// Channels the layer takes.

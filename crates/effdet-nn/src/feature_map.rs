@@ -64,6 +64,10 @@ impl FeatureMap for Tensor<4> {
     }
 
     fn activate(self, activation: Activation) -> Self {
+        #[cfg(feature = "flex")]
+        if let Some(output) = crate::native::training::activate(&self, activation) {
+            return output;
+        }
         activation.forward(self)
     }
 

@@ -45,7 +45,13 @@ const LEAST_GRADIENT: f64 = 1e-6;
 
 impl Clip {
     /// The clipped gradients; `total` is their norm, see [`norm`].
-    pub fn apply(self, gradients: Named, total: &Tensor<1>, values: &Named, parameters: &[Parameter]) -> Named {
+    pub fn apply(
+        self,
+        gradients: Named,
+        total: &Tensor<1>,
+        values: &Named,
+        parameters: &[Parameter],
+    ) -> Named {
         let map = |f: &dyn Fn(&str, Tensor<1>) -> Tensor<1>| -> Named {
             gradients.clone().into_iter().map(|(name, g)| (name.clone(), f(&name, g))).collect()
         };

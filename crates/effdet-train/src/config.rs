@@ -3,7 +3,9 @@
 use effdet_heads::{DetectionLossConfig, MatchOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::{AdamConstants, Clip, Curve, DecayMask, EmaConfig, Error, Interval, Part, Rule, Schedule, Warmup};
+use crate::{
+    AdamConstants, Clip, Curve, DecayMask, EmaConfig, Error, Interval, Part, Rule, Schedule, Warmup,
+};
 
 /// Everything that decides the weights of a run, given a model, data and their order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -234,7 +236,11 @@ impl TrainConfig {
             return Err(Error::setting("ema.decay", ema.decay, "at least 0 and below 1"));
         }
         if !(0.0..1.0).contains(&self.normalizer_momentum) {
-            return Err(Error::setting("normalizer_momentum", self.normalizer_momentum, "at least 0 and below 1"));
+            return Err(Error::setting(
+                "normalizer_momentum",
+                self.normalizer_momentum,
+                "at least 0 and below 1",
+            ));
         }
         self.loss.init()?;
         self.matching.validate()?;

@@ -21,8 +21,8 @@ use crate::parameters::{assign, set_trainable, take_gradients, values};
 use crate::schedule::{Position, Rate};
 use crate::state::{self, Best, EpochRecord, RunState, RunTensors};
 use crate::{
-    BadStepPolicy, Callback, Control, DataLoader, DetectorModel, Ema, Error, Event, Hyper, Losses, Named, Optimizer,
-    StepReport, TrainBatch, TrainConfig,
+    BadStepPolicy, Callback, Control, DataLoader, DetectorModel, Ema, Error, Event, Hyper, Losses, Named,
+    Optimizer, StepReport, TrainBatch, TrainConfig,
 };
 
 /// Losses that an explosion is measured against.
@@ -183,7 +183,8 @@ impl Engine<'_> {
             let reason = "there is a run in this folder: resume it, or name another folder".to_owned();
             return Err(Error::Resume { path, reason });
         } else {
-            self.session.state = RunState { lr_factor: 1.0, config: fingerprint.to_owned(), ..RunState::default() };
+            self.session.state =
+                RunState { lr_factor: 1.0, config: fingerprint.to_owned(), ..RunState::default() };
         }
         self.remove_unkept(folder)?;
         let events = EventFile::open(folder.join(RunFiles::EVENTS), self.session.state.events)?;
@@ -194,7 +195,9 @@ impl Engine<'_> {
         let expected = values(&self.model.network);
         let fits = |found: &Named| {
             found.len() == expected.len()
-                && expected.iter().all(|(name, value)| found.get(name).is_some_and(|f| f.dims() == value.dims()))
+                && expected
+                    .iter()
+                    .all(|(name, value)| found.get(name).is_some_and(|f| f.dims() == value.dims()))
         };
         if !fits(&tensors.weights) {
             let reason = "it is of another model".to_owned();
@@ -209,18 +212,13 @@ impl Engine<'_> {
         Ok(())
     }
 
-    fn begin_phase<'p>(
-        &mut self,
-        config: &'p TrainConfig,
-        epochs_in_all: u64,
-    ) -> Result<Phase<'p>, Error> {
+    fn begin_phase<'p>(&mut self, config: &'p TrainConfig, epochs_in_all: u64) -> Result<Phase<'p>, Error> {
         let parameters = self.model.parameters();
         let plan = self.module.configure_optimizers(&parameters, config);
         let (trains, norms) = (trainable(&parameters, config), norm_layers(&parameters));
         let planned = |name: &str| trains.contains(name) && plan.parameters.iter().any(|p| p.name == name);
         let network = self.model.network.clone();
-        self.model.network =
-            set_trainable(network, planned, |flag| layer_trains(flag, &norms, config));
+        self.model.network = set_trainable(network, planned, |flag| layer_trains(flag, &norms, config));
 
         let state = &mut self.session.state;
         let fresh = state.phase_step == 0 && state.phase > 0;
@@ -360,7 +358,8 @@ impl Engine<'_> {
 
     /// The averaged gradients of the batches of a step.
     fn gradients(&mut self, phase: &Phase<'_>, batches: &[Batch]) -> Result<Gradients, Error> {
-        let mut all = Gradients { sum: Named::new(), losses: Losses::default(), pictures: 0, batches: Vec::new() };
+        let mut all =
+            Gradients { sum: Named::new(), losses: Losses::default(), pictures: 0, batches: Vec::new() };
         let share = 1.0 / batches.len() as f64;
         for batch in batches {
             let batch = self.model.batch(batch)?;
@@ -430,7 +429,8 @@ impl Engine<'_> {
         }
         let recent = &self.session.state.recent;
         let mean = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
-        let exploded = config.explosion > 0.0 && recent.len() == RECENT && losses.total > config.explosion * mean;
+        let exploded =
+            config.explosion > 0.0 && recent.len() == RECENT && losses.total > config.explosion * mean;
         exploded.then_some(BadStepKind::Explosion)
     }
 
@@ -572,7 +572,9 @@ impl Engine<'_> {
     /// Takes note of an evaluation; true if it is the best so far.
     fn rank(&mut self, config: &TrainConfig, record: &EpochRecord) -> bool {
         let state = &mut self.session.state;
-        let Some(value) = record.metric(&config.monitor).filter(|value| value.is_finite()) else { return false };
+        let Some(value) = record.metric(&config.monitor).filter(|value| value.is_finite()) else {
+            return false;
+        };
         state.plateau.update(&config.schedule.curve, value);
         let is_best = state.best.as_ref().is_none_or(|best| value > best.value);
         if is_best {
@@ -586,9 +588,9 @@ impl Engine<'_> {
     }
 
     fn tell(&mut self, event: &Event<'_>) -> Control {
-        self.callbacks.iter_mut().fold(Control::Continue, |control, callback| {
-            merge(control, callback.on_event(event))
-        })
+        self.callbacks
+            .iter_mut()
+            .fold(Control::Continue, |control, callback| merge(control, callback.on_event(event)))
     }
 
     fn checkpoint_due(&self, phase: &Phase<'_>, output: &Output) -> bool {
@@ -670,7 +672,8 @@ impl Engine<'_> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_kept_kind = name.starts_with("epoch-") && name.ends_with(".safetensors");
             // What a killed process was writing.
-            let is_temporary = name.starts_with('.') && name.ends_with(".tmp") && name.contains(".safetensors.");
+            let is_temporary =
+                name.starts_with('.') && name.ends_with(".tmp") && name.contains(".safetensors.");
             if is_temporary || is_kept_kind && !kept.contains(&name) {
                 remove(&entry.path())?;
             }
@@ -704,7 +707,8 @@ fn difference(stored: &str, asked: &str) -> String {
         stored.pop_front();
         asked.pop_front();
     }
-    let line = |lines: &VecDeque<&str>| lines.front().map_or("nothing".to_owned(), |line| format!("`{line}`"));
+    let line =
+        |lines: &VecDeque<&str>| lines.front().map_or("nothing".to_owned(), |line| format!("`{line}`"));
     format!("it was made with {}, now there is {}", line(&stored), line(&asked))
 }
 

@@ -65,7 +65,9 @@ pub enum Error {
     #[error("{0}")]
     BadStep(Box<crate::BadStep>),
     /// There is nothing to train on.
-    #[error("an epoch has no batch: {pictures} pictures, {batch_size} a batch, the last one dropped if it is not full")]
+    #[error(
+        "an epoch has no batch: {pictures} pictures, {batch_size} a batch, the last one dropped if it is not full"
+    )]
     NoBatches {
         /// Pictures of the data set.
         pictures: usize,
@@ -78,7 +80,11 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn setting(name: impl Into<String>, value: impl ToString, expected: impl Into<String>) -> Self {
+    pub(crate) fn setting(
+        name: impl Into<String>,
+        value: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
         Self::Setting { name: name.into(), value: value.to_string(), expected: expected.into() }
     }
 

@@ -4,8 +4,8 @@ use burn::module::Module;
 use effdet_core::Detection;
 use effdet_data::{Dataset, RecordId};
 use effdet_metrics::{
-    Annotation, BoxEdges, Category, CocoEvaluator, CocoParams, CocoReport, DetectionRecord, Detections, GroundTruth,
-    Id,
+    Annotation, BoxEdges, Category, CocoEvaluator, CocoParams, CocoReport, DetectionRecord, Detections,
+    GroundTruth, Id,
 };
 use serde::{Deserialize, Serialize};
 

@@ -90,7 +90,10 @@ impl Part {
 
     /// The part of fastai's three groups that a parameter belongs to.
     pub fn of(name: &str) -> Self {
-        [Part::Backbone, Part::FeatureNetwork].into_iter().find(|part| part.contains(name)).unwrap_or(Part::Heads)
+        [Part::Backbone, Part::FeatureNetwork]
+            .into_iter()
+            .find(|part| part.contains(name))
+            .unwrap_or(Part::Heads)
     }
 }
 

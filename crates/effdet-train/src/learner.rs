@@ -16,8 +16,8 @@ use crate::module::StepContext;
 use crate::parameters::assign;
 use crate::run_config::fine_tune_phases;
 use crate::{
-    Callback, Control, Curve, DataLoader, DefaultModule, DetectorModel, Ending, Engine, EpochRecord, Error, Event,
-    Losses, Part, Schedule, Session, TrainConfig, TrainModule,
+    Callback, Control, Curve, DataLoader, DefaultModule, DetectorModel, Ending, Engine, EpochRecord, Error,
+    Event, Losses, Part, Schedule, Session, TrainConfig, TrainModule,
 };
 
 /// A model with its data, ready to be trained.
@@ -155,7 +155,8 @@ impl Learner {
     fn run_phases(&mut self, phases: &[TrainConfig]) -> Result<Ending, Error> {
         let callbacks = &mut self.callbacks;
         let forward = move |event: &Event<'_>| {
-            let stop = callbacks.iter_mut().map(|callback| callback.on_event(event)).filter(|c| *c == Control::Stop);
+            let stop =
+                callbacks.iter_mut().map(|callback| callback.on_event(event)).filter(|c| *c == Control::Stop);
             if stop.count() > 0 { Control::Stop } else { Control::Continue }
         };
         Engine {
@@ -223,8 +224,11 @@ impl Learner {
     /// If a picture cannot be read or the device fails.
     pub fn validate(&mut self) -> Result<Evaluation, Error> {
         let criterion = self.config.loss.init()?;
-        let context =
-            StepContext { config: &self.config, criterion: &criterion, normalizer: &mut Normalizer::default() };
+        let context = StepContext {
+            config: &self.config,
+            criterion: &criterion,
+            normalizer: &mut Normalizer::default(),
+        };
         let network = match &self.session.ema {
             Some(ema) => assign(self.model.network.clone(), ema.values.clone()),
             None => self.model.network.clone(),
@@ -251,8 +255,11 @@ impl Learner {
     /// If a picture cannot be read or the device fails.
     pub fn top_losses(&mut self, count: usize) -> Result<Vec<TopLoss>, Error> {
         let criterion = self.config.loss.init()?;
-        let context =
-            StepContext { config: &self.config, criterion: &criterion, normalizer: &mut Normalizer::default() };
+        let context = StepContext {
+            config: &self.config,
+            criterion: &criterion,
+            normalizer: &mut Normalizer::default(),
+        };
         let network = self.network();
         let mut losses = Vec::new();
         for batch in self.valid.loader().epoch(0) {

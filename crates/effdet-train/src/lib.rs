@@ -49,5 +49,5 @@ pub use plots::save_diagnosis;
 pub use run::Prepared;
 pub use run_config::{Augment, DataConfig, Layer, Recipe, RunConfig};
 pub use schedule::{Curve, Interval, Noise, Plateau, Position, Rate, Schedule, Warmup};
-pub use trainer::Trainer;
 pub use state::{Best, EpochRecord, RunState};
+pub use trainer::Trainer;

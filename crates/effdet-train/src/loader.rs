@@ -38,7 +38,12 @@ impl DataLoader {
     ///
     /// # Reference
     /// effdet `transforms_coco_train`.
-    pub fn train(dataset: Dataset, preprocess: &Preprocess, batch_size: usize, seed: u64) -> Result<Self, Error> {
+    pub fn train(
+        dataset: Dataset,
+        preprocess: &Preprocess,
+        batch_size: usize,
+        seed: u64,
+    ) -> Result<Self, Error> {
         let options = LoaderOptions { batch_size, on_error: OnError::Replace, ..LoaderOptions::train(seed) };
         Self::new(dataset, effdet_train(preprocess), options)
     }

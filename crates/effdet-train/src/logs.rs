@@ -15,8 +15,9 @@ pub(crate) fn metrics_csv(history: &[EpochRecord]) -> String {
             names.push(name);
         }
     }
-    let mut text = "epoch,step,lr,train_loss,train_class_loss,train_box_loss,valid_loss,valid_class_loss,valid_box_loss"
-        .to_owned();
+    let mut text =
+        "epoch,step,lr,train_loss,train_class_loss,train_box_loss,valid_loss,valid_class_loss,valid_box_loss"
+            .to_owned();
     for name in &names {
         let _ = write!(text, ",{name}");
     }

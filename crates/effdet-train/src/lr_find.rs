@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use effdet_viz::{Axis, Line, save_lines};
 
 use crate::{
-    Control, Curve, DataLoader, DetectorModel, Engine, Error, Event, Interval, Schedule, Session, TrainConfig,
-    TrainModule,
+    Control, Curve, DataLoader, DetectorModel, Engine, Error, Event, Interval, Schedule, Session,
+    TrainConfig, TrainModule,
 };
 
 /// How rates are tried.
@@ -45,11 +45,14 @@ impl LrFind {
     pub fn save_plot(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let mut lines = vec![Line { name: "loss".into(), points: self.points.clone() }];
         if let Some(valley) = self.valley {
-            let (low, high) = self
-                .points
-                .iter()
-                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (_, loss)| (low.min(*loss), high.max(*loss)));
-            lines.push(Line { name: format!("valley {valley:.1e}"), points: vec![(valley, low), (valley, high)] });
+            let (low, high) =
+                self.points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (_, loss)| {
+                    (low.min(*loss), high.max(*loss))
+                });
+            lines.push(Line {
+                name: format!("valley {valley:.1e}"),
+                points: vec![(valley, low), (valley, high)],
+            });
         }
         let (x, y) = (Axis::logarithmic("learning rate"), Axis::linear("loss"));
         Ok(save_lines(path, "Search of a learning rate", x, y, &lines)?)
@@ -73,11 +76,16 @@ pub(crate) fn find_rate(
 ) -> Result<LrFind, Error> {
     let LrFindOptions { start, end, steps } = options;
     if !(start > 0.0 && end > start && end.is_finite()) || steps == 0 {
-        return Err(Error::setting("the range of rates", format!("{start} to {end} in {steps} steps"), "a rising range"));
+        return Err(Error::setting(
+            "the range of rates",
+            format!("{start} to {end} in {steps} steps"),
+            "a rising range",
+        ));
     }
     let before = model.network.clone();
     let points = Arc::new(Mutex::new(Vec::new()));
-    let mut search = Search { average: 0.0, best: f64::INFINITY, count: 0, steps, points: Arc::clone(&points) };
+    let mut search =
+        Search { average: 0.0, best: f64::INFINITY, count: 0, steps, points: Arc::clone(&points) };
     let config = TrainConfig {
         epochs: steps.div_ceil((train.len() as u64 / config.accumulate.max(1)).max(1)),
         lr: 1.0,
@@ -135,7 +143,11 @@ impl Search {
         let smooth = self.average / (1.0 - BETA.powf(self.count as f64));
         self.points.lock().unwrap_or_else(PoisonError::into_inner).push((report.lr, smooth));
         self.best = self.best.min(smooth);
-        if smooth > DIVERGED * self.best || self.count >= self.steps { Control::Stop } else { Control::Continue }
+        if smooth > DIVERGED * self.best || self.count >= self.steps {
+            Control::Stop
+        } else {
+            Control::Continue
+        }
     }
 }
 

@@ -215,7 +215,11 @@ impl DetectorModel {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn detections(&self, outputs: &HeadOutputs, batch: &TrainBatch) -> Result<Vec<Vec<Detection>>, Error> {
+    pub fn detections(
+        &self,
+        outputs: &HeadOutputs,
+        batch: &TrainBatch,
+    ) -> Result<Vec<Vec<Detection>>, Error> {
         let anchors = self.anchors(batch.size(), outputs)?;
         let HeadOutputs { class_logits, box_deltas } = outputs;
         let (classes, decode) = (self.config.num_classes, &self.config.decode);

@@ -230,9 +230,7 @@ impl Optimizer {
 
 fn update(rule: Rule, hyper: Hyper, p: Tensor<1>, g: Tensor<1>, state: &mut ParameterState) -> Tensor<1> {
     match rule {
-        Rule::Sgd { momentum, dampening, nesterov } => {
-            sgd(hyper, p, g, state, momentum, dampening, nesterov)
-        }
+        Rule::Sgd { momentum, dampening, nesterov } => sgd(hyper, p, g, state, momentum, dampening, nesterov),
         Rule::Adam(constants) => {
             let g = add_decay(g, &p, hyper.weight_decay);
             adam(hyper.lr, p, g, state, constants)
@@ -293,7 +291,13 @@ fn sgd(
     p - step.mul_scalar(hyper.lr)
 }
 
-fn adam(lr: f64, p: Tensor<1>, g: Tensor<1>, state: &mut ParameterState, constants: AdamConstants) -> Tensor<1> {
+fn adam(
+    lr: f64,
+    p: Tensor<1>,
+    g: Tensor<1>,
+    state: &mut ParameterState,
+    constants: AdamConstants,
+) -> Tensor<1> {
     let AdamConstants { betas: [beta1, beta2], epsilon } = constants;
     let step = state.step as f64;
     let average = lerp(state.zeros_or("exp_avg", &g), g.clone(), 1.0 - beta1);
@@ -326,7 +330,8 @@ fn rms_prop(
     let square = if tensorflow {
         lerp(square.unwrap_or_else(|| g.ones_like()), g.clone().square(), 1.0 - alpha)
     } else {
-        square.unwrap_or_else(|| g.zeros_like()).mul_scalar(alpha) + g.clone().square().mul_scalar(1.0 - alpha)
+        square.unwrap_or_else(|| g.zeros_like()).mul_scalar(alpha)
+            + g.clone().square().mul_scalar(1.0 - alpha)
     };
     state.put("square_avg", &square);
     let mut spread = square;

@@ -22,7 +22,8 @@ pub struct Parameter {
 
 /// The parameters and buffers of a module, in the order of its fields.
 pub fn parameters<M: Module>(module: &M) -> Vec<Parameter> {
-    let describe = |(name, shape): (String, Vec<usize>)| Parameter { is_buffer: is_buffer(&name), name, shape };
+    let describe =
+        |(name, shape): (String, Vec<usize>)| Parameter { is_buffer: is_buffer(&name), name, shape };
     effdet_weights::parameter_shapes(module).into_iter().map(describe).collect()
 }
 

@@ -4,7 +4,9 @@ use burn::tensor::Device;
 use effdet_core::ImageSize;
 use effdet_data::loader::OnError;
 use effdet_data::transform::{aug_tfms, effdet_eval, effdet_train};
-use effdet_data::{Dataset, DirtReport, Format, LabelFormat, LoaderOptions, ParseOptions, Pixels, Source, split};
+use effdet_data::{
+    Dataset, DirtReport, Format, LabelFormat, LoaderOptions, ParseOptions, Pixels, Source, split,
+};
 use effdet_model::EfficientDetConfig;
 use effdet_weights::TransferReport;
 
@@ -60,7 +62,11 @@ impl DataConfig {
     /// The training and validation records.
     fn read(&self, seed: u64) -> Result<(Dataset, Dataset, Vec<DirtReport>), Error> {
         let Some(format) = self.format else {
-            return Err(Error::setting("data.format", "not set", "coco, voc, pets, via, open-images, yolo or csv"));
+            return Err(Error::setting(
+                "data.format",
+                "not set",
+                "coco, voc, pets, via, open-images, yolo or csv",
+            ));
         };
         let source = |split: &Option<String>| {
             let source = Source::new(&self.root);

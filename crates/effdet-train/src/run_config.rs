@@ -121,7 +121,8 @@ impl RunConfig {
             Recipe::Reference => TrainConfig::reference(),
         };
         // Whatever the model's own, the recipe has ImageNet's.
-        let imagenet = (recipe == Recipe::Reference).then_some(([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
+        let imagenet =
+            (recipe == Recipe::Reference).then_some(([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
         Self {
             recipe,
             model: String::new(),
@@ -165,7 +166,8 @@ impl RunConfig {
             let _: Self =
                 Value::Table(table.clone()).try_into().map_err(|error| config_error(&layer.origin, error))?;
         }
-        let config: Self = Value::Table(table).try_into().map_err(|error| config_error("the configuration", error))?;
+        let config: Self =
+            Value::Table(table).try_into().map_err(|error| config_error("the configuration", error))?;
         config.train.check()?;
         Ok(config)
     }
@@ -190,7 +192,11 @@ pub(crate) fn fine_tune_phases(
     let cycle = |pct_start: f64, div: f64| {
         let one_cycle = Schedule::one_cycle();
         let Curve::OneCycle { div_final, moms, .. } = one_cycle.curve else { return one_cycle };
-        Schedule { warmup: Warmup::default(), curve: Curve::OneCycle { pct_start, div, div_final, moms }, ..one_cycle }
+        Schedule {
+            warmup: Warmup::default(),
+            curve: Curve::OneCycle { pct_start, div, div_final, moms },
+            ..one_cycle
+        }
     };
     let frozen = TrainConfig {
         epochs: freeze_epochs,
@@ -289,7 +295,9 @@ fn overlay(base: &mut Table, over: &Table) {
     for (key, value) in over {
         match (base.get_mut(key), value) {
             (Some(Value::Table(base)), Value::Table(over)) => overlay(base, over),
-            (_, Value::String(text)) if text == "none" && !TAGS.contains(&key.as_str()) && key != "augment" => {
+            (_, Value::String(text))
+                if text == "none" && !TAGS.contains(&key.as_str()) && key != "augment" =>
+            {
                 base.remove(key);
             }
             _ => {

@@ -136,7 +136,8 @@ pub(crate) fn save(path: &Path, state: &RunState, tensors: &RunTensors) -> Resul
         }
     }
     let steps = tensors.optimizer.iter().map(|(name, parameter)| (name.clone(), parameter.step));
-    let record = Record { state: RunState { version: VERSION, ..state.clone() }, optimizer_steps: steps.collect() };
+    let record =
+        Record { state: RunState { version: VERSION, ..state.clone() }, optimizer_steps: steps.collect() };
     let text = serde_json::to_string(&record)
         .map_err(|error| Error::Resume { path: path.into(), reason: error.to_string() })?;
     Ok(save_named_tensors(path, &named, &BTreeMap::from([(KEY.to_owned(), text)]))?)
@@ -169,7 +170,8 @@ pub(crate) fn load(path: &Path, device: &Device) -> Result<(RunState, RunTensors
             weights.insert(name.to_owned(), tensor);
         } else if let Some(name) = name.strip_prefix(EMA) {
             ema.insert(name.to_owned(), tensor);
-        } else if let Some((slot, name)) = name.strip_prefix(OPTIMIZER).and_then(|rest| rest.split_once('/')) {
+        } else if let Some((slot, name)) = name.strip_prefix(OPTIMIZER).and_then(|rest| rest.split_once('/'))
+        {
             optimizer.entry(name.to_owned()).or_default().slots.insert(slot.to_owned(), tensor);
         }
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::evaluate::Metric;
 use crate::{
-    Callback, Control, Curve, DataLoader, DetectorModel, Ending, Engine, EpochRecord, Error, Event, Schedule, Session,
-    TrainConfig, TrainModule,
+    Callback, Control, Curve, DataLoader, DetectorModel, Ending, Engine, EpochRecord, Error, Event, Schedule,
+    Session, TrainConfig, TrainModule,
 };
 
 /// Runs a module's steps over data.
@@ -91,7 +91,8 @@ impl Trainer {
     ) -> Result<Ending, Error> {
         let callbacks = &mut self.callbacks;
         let forward = move |event: &Event<'_>| {
-            let stop = callbacks.iter_mut().map(|callback| callback.on_event(event)).filter(|c| *c == Control::Stop);
+            let stop =
+                callbacks.iter_mut().map(|callback| callback.on_event(event)).filter(|c| *c == Control::Stop);
             if stop.count() > 0 { Control::Stop } else { Control::Continue }
         };
         Engine {

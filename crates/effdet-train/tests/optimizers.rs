@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor};
 use effdet_train::{
-    AdamConstants, Clip, Curve, EmaConfig, Hyper, Interval, Named, Optimizer, Parameter, Plateau, Position, Rule,
-    Schedule, Warmup, norm,
+    AdamConstants, Clip, Curve, EmaConfig, Hyper, Interval, Named, Optimizer, Parameter, Plateau, Position,
+    Rule, Schedule, Warmup, norm,
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -62,7 +62,8 @@ fn described() -> Vec<Parameter> {
 fn assert_close(what: &str, found: &Named, expected: &Value) {
     for (name, tensor) in found {
         let found = tensor.to_data().try_to_vec::<f32>().unwrap();
-        let expected: Vec<f64> = expected[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        let expected: Vec<f64> =
+            expected[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.into_iter().zip(expected) {
             let close = (f64::from(found) - expected).abs() <= 2e-6 + 2e-5 * expected.abs();
@@ -202,7 +203,10 @@ fn the_warm_up_of_the_average_is_that_of_timm() {
     let config = EmaConfig { decay: 0.9, warmup: true, ..EmaConfig::default() };
     for (step, expected) in (1..).zip(fixture()["ema_warmup"].as_array().unwrap()) {
         let decay = config.decay_at(step);
-        assert!((decay - expected.as_f64().unwrap()).abs() < 1e-12, "step {step}: {decay} instead of {expected}");
+        assert!(
+            (decay - expected.as_f64().unwrap()).abs() < 1e-12,
+            "step {step}: {decay} instead of {expected}"
+        );
     }
 }
 

@@ -6,8 +6,8 @@ mod common;
 use effdet_data::LoaderOptions;
 use effdet_data::transform::effdet_eval;
 use effdet_train::{
-    CocoMetric, DataLoader, DefaultModule, Ending, Engine, Interval, Metric, Schedule, Session, TrainConfig, Warmup,
-    Curve,
+    CocoMetric, Curve, DataLoader, DefaultModule, Ending, Engine, Interval, Metric, Schedule, Session,
+    TrainConfig, Warmup,
 };
 
 #[test]

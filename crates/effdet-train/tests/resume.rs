@@ -10,8 +10,8 @@ use effdet_data::LoaderOptions;
 use effdet_data::loader::OnError;
 use effdet_data::transform::effdet_train;
 use effdet_train::{
-    Callback, CheckpointPolicy, CocoMetric, Control, DataLoader, DefaultModule, EmaConfig, Ending, Engine, Error, Event,
-    Metric, RunFiles, Session, TrainConfig,
+    Callback, CheckpointPolicy, CocoMetric, Control, DataLoader, DefaultModule, EmaConfig, Ending, Engine,
+    Error, Event, Metric, RunFiles, Session, TrainConfig,
 };
 
 /// Two phases of two and one epochs, three steps each, of two batches; everything that has a state is on.

@@ -9,9 +9,8 @@ const GAP: u32 = 6;
 pub fn grid(pictures: &[RgbImage], columns: usize) -> RgbImage {
     let columns = columns.max(1).min(pictures.len().max(1));
     let rows = pictures.len().div_ceil(columns);
-    let width = |column: usize| {
-        pictures.iter().skip(column).step_by(columns).map(RgbImage::width).max().unwrap_or(0)
-    };
+    let width =
+        |column: usize| pictures.iter().skip(column).step_by(columns).map(RgbImage::width).max().unwrap_or(0);
     let widths: Vec<u32> = (0..columns).map(width).collect();
     let heights: Vec<u32> =
         pictures.chunks(columns).map(|row| row.iter().map(RgbImage::height).max().unwrap_or(0)).collect();

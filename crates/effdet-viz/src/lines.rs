@@ -60,7 +60,10 @@ fn draw(
     };
     let lines: Vec<Line> = lines
         .iter()
-        .map(|line| Line { name: line.name.clone(), points: line.points.iter().copied().filter(usable).collect() })
+        .map(|line| Line {
+            name: line.name.clone(),
+            points: line.points.iter().copied().filter(usable).collect(),
+        })
         .collect();
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
     let xs = range(points().map(|(x, _)| x), x.logarithmic);
@@ -70,10 +73,21 @@ fn draw(
     // The four kinds of plane are four types.
     match (x.logarithmic, y.logarithmic) {
         (false, false) => plot(&root, title, (x.label, y.label), xs.0..xs.1, ys.0..ys.1, &lines)?,
-        (true, false) => plot(&root, title, (x.label, y.label), (xs.0..xs.1).log_scale(), ys.0..ys.1, &lines)?,
-        (false, true) => plot(&root, title, (x.label, y.label), xs.0..xs.1, (ys.0..ys.1).log_scale(), &lines)?,
+        (true, false) => {
+            plot(&root, title, (x.label, y.label), (xs.0..xs.1).log_scale(), ys.0..ys.1, &lines)?
+        }
+        (false, true) => {
+            plot(&root, title, (x.label, y.label), xs.0..xs.1, (ys.0..ys.1).log_scale(), &lines)?
+        }
         (true, true) => {
-            plot(&root, title, (x.label, y.label), (xs.0..xs.1).log_scale(), (ys.0..ys.1).log_scale(), &lines)?;
+            plot(
+                &root,
+                title,
+                (x.label, y.label),
+                (xs.0..xs.1).log_scale(),
+                (ys.0..ys.1).log_scale(),
+                &lines,
+            )?;
         }
     }
     root.present()?;
@@ -82,7 +96,8 @@ fn draw(
 
 /// Least and largest value, a little apart.
 fn range(values: impl Iterator<Item = f64>, logarithmic: bool) -> (f64, f64) {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {
         return if logarithmic { (0.1, 1.0) } else { (0.0, 1.0) };
     }

@@ -38,7 +38,8 @@ pub use registry::{WeightsEntry, WeightsKind, registry, weights_page};
 pub use report::{LoadReport, Missing, NonFinite, Unexpected, WrongShape};
 pub use safetensors::Dtype as DType;
 pub use save::{
-    NamedTensors, average_checkpoints, convert_checkpoint, save_named_tensors, save_safetensors, save_safetensors_as,
+    NamedTensors, average_checkpoints, convert_checkpoint, save_named_tensors, save_safetensors,
+    save_safetensors_as,
 };
 pub use store::{Retry, Verified, WeightsStore, sha256};
 pub use tensorflow::{TensorFlowLayout, TensorFlowName, tensorflow_name};

@@ -81,13 +81,13 @@ const LEAVES: [(&str, Leaf); 14] = [
 pub fn tensorflow_name(variable: &str) -> Option<TensorFlowName> {
     let variable = variable.strip_suffix("/ExponentialMovingAverage").unwrap_or(variable);
     let parts: Vec<&str> = variable.split('/').collect();
-    let is_root = |part: &&str| {
-        matches!(*part, "fpn_cells" | "class_net" | "box_net")
+    let is_root = |part: &str| {
+        matches!(part, "fpn_cells" | "class_net" | "box_net")
             || part.starts_with("resample_p")
             || part.starts_with("efficientnet-")
     };
     // Keras repeats the layer's name as a group.
-    let root = parts.iter().rposition(|part| is_root(&part))?;
+    let root = parts.iter().rposition(|part| is_root(part))?;
     let (leaf, inner) = parts.get(root + 1..)?.split_last()?;
     let leaf = leaf.split(':').next().unwrap_or(leaf);
     if parts[root] == "fpn_cells" && leaf.starts_with("WSM") {

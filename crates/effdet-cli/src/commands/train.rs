@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use effdet::train::{
-    Callback, CocoMetric, Control, DefaultModule, Ending, Engine, EpochRecord, Event, Layer, Metric, RunConfig,
-    RunFiles, Session, StepReport, StopFlag,
+    Callback, CocoMetric, Control, DefaultModule, Ending, Engine, EpochRecord, Event, Layer, Metric,
+    RunConfig, RunFiles, Session, StepReport, StopFlag,
 };
 use effdet::weights::{WeightsEntry, WeightsStore};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -83,7 +83,10 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     match ending {
         Ending::Finished | Ending::EarlyStop => {
             if ending == Ending::EarlyStop {
-                eprintln!("{} has not improved for {} evaluations", config.train.monitor, config.train.early_stop);
+                eprintln!(
+                    "{} has not improved for {} evaluations",
+                    config.train.monitor, config.train.early_stop
+                );
             }
             eprintln!("the weights are {}", folder.join(RunFiles::BEST).display());
             Ok(ExitCode::SUCCESS)
@@ -106,7 +109,9 @@ fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
     if let Some(file) = &args.config {
         layers.push(Layer::file(file)?);
     }
-    let recipe = args.recipe.or_else(|| (!resumed && args.config.is_none() && args.scratch).then_some(RecipeName::Reference));
+    let recipe = args
+        .recipe
+        .or_else(|| (!resumed && args.config.is_none() && args.scratch).then_some(RecipeName::Reference));
     if let Some(recipe) = recipe {
         let name = match recipe {
             RecipeName::FineTune => "fine-tune",
@@ -173,7 +178,8 @@ fn write_config(folder: &Path, config: &RunConfig) -> Result<()> {
 
 /// The first of runs/train, runs/train2, ... that does not exist.
 fn free_folder() -> PathBuf {
-    let name = |n: u32| PathBuf::from(if n == 1 { "runs/train".to_owned() } else { format!("runs/train{n}") });
+    let name =
+        |n: u32| PathBuf::from(if n == 1 { "runs/train".to_owned() } else { format!("runs/train{n}") });
     (1..).map(name).find(|folder| !folder.exists()).unwrap_or_else(|| name(1))
 }
 
@@ -263,10 +269,15 @@ impl Report {
     fn epoch(&mut self, record: &EpochRecord) {
         self.bar.finish_and_clear();
         if !self.header {
-            eprintln!("{:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}", "epoch", "loss", "class", "boxes", "valid", "AP", "AP50", "AP75");
+            eprintln!(
+                "{:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}",
+                "epoch", "loss", "class", "boxes", "valid", "AP", "AP50", "AP75"
+            );
             self.header = true;
         }
-        let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
+        let number = |value: Option<f64>, digits: usize| {
+            value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+        };
         eprintln!(
             "{:>6} {:>9.4} {:>9.4} {:>9.5} {:>9} {:>7} {:>7} {:>7}",
             record.epoch,

@@ -13,7 +13,7 @@ pub fn supports(activation: Activation) -> bool {
 /// # Safety
 /// The instruction set must be there.
 #[inline(always)]
-unsafe fn one<S: Simd>(activation: Activation, x: S::V) -> S::V {
+pub(crate) unsafe fn one<S: Simd>(activation: Activation, x: S::V) -> S::V {
     // SAFETY: the caller's
     unsafe {
         let zero = S::splat(0.0);

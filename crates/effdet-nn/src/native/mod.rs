@@ -9,6 +9,8 @@ pub mod gemm;
 pub mod pixelwise;
 mod program;
 pub mod simd;
+#[cfg(feature = "flex")]
+pub(crate) mod training;
 mod workers;
 
 use burn::tensor::Device;

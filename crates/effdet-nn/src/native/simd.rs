@@ -80,6 +80,10 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// `a · 2^n` for integral `n` in `[-126, 127]`.
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
+    /// `yes` where `a > b`, else `no`.
+    unsafe fn select_greater(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// The sum of the lanes.
+    unsafe fn sum(a: Self::V) -> f32;
 }
 
 /// `e^x` to about two units in the last place, for `x` clamped to where the result is a normal number.
@@ -190,6 +194,15 @@ unsafe impl Simd for Portable {
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V {
         lanes(|i| a[i] * f32::from_bits((((n[i] as i32) + 127) << 23) as u32))
     }
+    #[inline(always)]
+    unsafe fn select_greater(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V {
+        lanes(|i| if a[i] > b[i] { yes[i] } else { no[i] })
+    }
+    #[inline(always)]
+    unsafe fn sum(a: Self::V) -> f32 {
+        let four: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
+        (four[0] + four[2]) + (four[1] + four[3])
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -274,6 +287,14 @@ mod x86 {
         unsafe fn scale(a: __m512, n: __m512) -> __m512 {
             unsafe { _mm512_scalef_ps(a, n) }
         }
+        #[inline(always)]
+        unsafe fn select_greater(a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes) }
+        }
+        #[inline(always)]
+        unsafe fn sum(a: __m512) -> f32 {
+            unsafe { _mm512_reduce_add_ps(a) }
+        }
     }
 
     /// Eight lanes with fused multiply-add.
@@ -349,6 +370,18 @@ mod x86 {
             unsafe {
                 let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
                 _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn select_greater(a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
+            unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
+        }
+        #[inline(always)]
+        unsafe fn sum(a: __m256) -> f32 {
+            unsafe {
+                let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
             }
         }
     }
