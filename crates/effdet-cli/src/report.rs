@@ -1,17 +1,16 @@
 //! The numbers of an evaluation: as a table, as JSON, as plots.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use effdet::metrics::{
-    ClassCurve, CocoEvaluator, CocoParams, CocoReport, CurveOptions, DiagnosisOptions, Findings, Loaded,
-    OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport, diagnose,
+    CocoEvaluator, CocoParams, CocoReport, CurveOptions, DiagnosisOptions, Findings, Loaded,
+    OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport,
     evaluate_openimages, evaluate_voc,
 };
-use effdet::viz::{Line, save_matrix, save_unit_chart};
+use effdet::train::save_diagnosis;
 use serde::Serialize;
 
 use crate::args::Metric;
@@ -100,36 +99,14 @@ fn classes<'a>(mean: f64, classes: impl Iterator<Item = (&'a str, f64)>) -> Stri
     table
 }
 
-/// Classes whose curves a chart can hold.
-const CURVES: usize = 12;
-
 /// Writes the curves, the confusion matrix and, as JSON, all of the diagnosis.
 pub fn plots(folder: &Path, loaded: &Loaded, iou: Option<f32>) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut options = DiagnosisOptions::default();
     if let Some(iou) = iou {
         options.curves = CurveOptions { iou: f64::from(iou), ..options.curves };
         options.confusion.iou = f64::from(iou);
     }
-    let diagnosis = diagnose(loaded, options)?;
-    let mut curves: Vec<&ClassCurve> =
-        diagnosis.curves.per_class.iter().filter(|c| c.ground_truth > 0).collect();
-    curves.sort_by_key(|curve| std::cmp::Reverse(curve.ground_truth));
-    curves.truncate(CURVES);
-    curves.insert(0, &diagnosis.curves.all);
-    let chart = |file: &str, title: &str, x: &str, y: &str, points: fn(&ClassCurve) -> Vec<(f64, f64)>| {
-        let lines: Vec<Line> =
-            curves.iter().map(|curve| Line { name: curve.name.clone(), points: points(curve) }).collect();
-        save_unit_chart(folder.join(file), title, x, y, &lines)
-    };
-    chart("precision_recall.svg", "Precision over recall", "recall", "precision", |curve| {
-        curve.recall.iter().copied().zip(curve.precision.iter().copied()).collect()
-    })?;
-    chart("f1.svg", "F1 over the score threshold", "score", "F1", |curve| {
-        curve.score.iter().copied().zip(curve.f1.iter().copied()).collect()
-    })?;
-    let confusion = &diagnosis.confusion;
-    save_matrix(folder.join("confusion.svg"), "Confusion matrix", &confusion.names, &confusion.counts)?;
+    let diagnosis = save_diagnosis(folder, loaded, options)?;
     let path = folder.join("diagnosis.json");
     JsonTarget::new(&path)?.write(&diagnosis)
 }

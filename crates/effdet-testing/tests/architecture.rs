@@ -81,6 +81,7 @@ fn dependencies_follow_the_arrows() {
         ("effdet-metrics", &["core"][..]),
         ("effdet-viz", &["core"][..]),
         ("effdet-weights", &["core", "model", "nn"][..]),
+        ("effdet-train", &["core", "data", "heads", "metrics", "model", "viz", "weights"][..]),
     ]);
     for (name, allowed) in allowed {
         let Ok(manifest) = fs::read_to_string(crates().join(name).join("Cargo.toml")) else { continue };

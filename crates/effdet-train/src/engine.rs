@@ -16,6 +16,7 @@ use crate::evaluate::{Evaluation, Metric, evaluate};
 use crate::groups::{layer_trains, norm_layers, trainable};
 use crate::logs::{EventFile, metrics_csv, write_whole};
 use crate::module::{OptimizerPlan, StepContext, TrainModule, read_numbers};
+use crate::plots::{save_evaluation, save_history};
 use crate::parameters::{assign, set_trainable, take_gradients, values};
 use crate::schedule::{Position, Rate};
 use crate::state::{self, Best, EpochRecord, RunState, RunTensors};
@@ -87,6 +88,8 @@ impl RunFiles {
     pub const EVENTS: &'static str = "events.out.tfevents.0";
     /// The configuration.
     pub const CONFIG: &'static str = "config.toml";
+    /// The folder of charts and pictures.
+    pub const PLOTS: &'static str = "plots";
 }
 
 /// What does not change within a phase.
@@ -502,6 +505,7 @@ impl Engine<'_> {
         let epoch = state.epoch;
         let due = config.validate_every > 0 && epoch.is_multiple_of(config.validate_every);
         let mut is_best = false;
+        let mut found = None;
         let mut control = Control::Continue;
         if due || is_last {
             control = self.tell(&Event::Validating);
@@ -509,6 +513,7 @@ impl Engine<'_> {
                 record.valid = Some(evaluation.losses);
                 record.metrics = evaluation.metrics;
                 is_best = self.rank(config, &record);
+                found = Some(evaluation.detections);
             }
         }
         if let Some(output) = output.as_deref_mut() {
@@ -520,6 +525,13 @@ impl Engine<'_> {
             output.events.scalars(record.step, &scalars)?;
         }
         self.session.state.history.push(record.clone());
+        if let Some((output, valid, found)) =
+            output.as_deref().zip(self.valid).zip(found).map(|((output, valid), found)| (output, valid, found))
+        {
+            let plots = output.folder.join(RunFiles::PLOTS);
+            save_history(&plots, &self.session.state.history)?;
+            save_evaluation(&plots, valid.dataset(), &found)?;
+        }
         control = merge(control, self.tell(&Event::Epoch(&record)));
         if is_best {
             control = merge(control, self.tell(&Event::Best(&record)));

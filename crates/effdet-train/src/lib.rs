@@ -17,6 +17,7 @@ mod model;
 mod module;
 mod optimizer;
 mod parameters;
+mod plots;
 mod run;
 mod run_config;
 mod schedule;
@@ -44,6 +45,7 @@ pub use module::{
 };
 pub use optimizer::{AdamConstants, Hyper, Optimizer, ParameterState, Rule};
 pub use parameters::{Named, Parameter, assign, parameters, take_gradients, values};
+pub use plots::save_diagnosis;
 pub use run::Prepared;
 pub use run_config::{Augment, DataConfig, Layer, Recipe, RunConfig};
 pub use schedule::{Curve, Interval, Noise, Plateau, Position, Rate, Schedule, Warmup};

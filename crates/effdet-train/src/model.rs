@@ -10,7 +10,7 @@ use effdet_data::{Batch, Fill, Interpolation, Preprocess, RecordId};
 use effdet_heads::{Anchors, Frame, Truth, decode_batch};
 use effdet_model::{EfficientDet, EfficientDetConfig, HeadOutputs, Predictor};
 use effdet_weights::{
-    Checkpoint, CheckpointMetadata, LoadOptions, LoadReport, identity_keys, load_into, save_safetensors,
+    Checkpoint, CheckpointMetadata, TransferOptions, TransferReport, identity_keys, save_safetensors, transfer_into,
 };
 use rayon::prelude::*;
 
@@ -83,19 +83,27 @@ impl DetectorModel {
         self
     }
 
-    /// Loads the weights of a checkpoint. Those of another number of classes, or of a backbone alone, load as far as
-    /// their names and shapes fit; the rest stays as drawn and is in the report.
+    /// Takes over the weights of a checkpoint: of a detector, whose class head starts anew if it has other classes, or of
+    /// a backbone alone. What does not fit stays as drawn and is in the report.
     ///
     /// # Errors
-    /// If the file cannot be read, or fits nowhere.
-    pub fn load(mut self, path: impl AsRef<Path>) -> Result<(Self, LoadReport), Error> {
+    /// If the file cannot be read, or nothing in it fits.
+    pub fn load(mut self, path: impl AsRef<Path>) -> Result<(Self, TransferReport), Error> {
         let checkpoint = Checkpoint::open(path)?;
-        let options = LoadOptions { strict: false, ..LoadOptions::default() };
-        let (network, report) = load_into(self.network, &checkpoint, &options)?;
-        if report.loaded == 0 {
-            return Err(effdet_weights::Error::Mismatch(Box::new(report)).into());
+        let options = TransferOptions::default();
+        let is_detector = checkpoint.names().any(|name| name.starts_with("backbone."));
+        let report = if is_detector {
+            let (network, report) = transfer_into(self.network, &checkpoint, &options)?;
+            self.network = network;
+            report
+        } else {
+            let (backbone, report) = transfer_into(self.network.backbone, &checkpoint, &options)?;
+            self.network.backbone = backbone;
+            report
+        };
+        if report.load.loaded == 0 {
+            return Err(effdet_weights::Error::Mismatch(Box::new(report.load)).into());
         }
-        self.network = network;
         Ok((self, report))
     }
 

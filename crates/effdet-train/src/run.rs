@@ -8,7 +8,7 @@ use effdet_data::{
     Dataset, DirtReport, Format, LabelFormat, LoaderOptions, ParseOptions, Pixels, Source, split,
 };
 use effdet_model::EfficientDetConfig;
-use effdet_weights::LoadReport;
+use effdet_weights::TransferReport;
 
 use crate::{Augment, DataConfig, DataLoader, DetectorModel, Error, RunConfig};
 
@@ -22,8 +22,8 @@ pub struct Prepared {
     pub valid: DataLoader,
     /// What was wrong with the labels.
     pub dirt: Vec<DirtReport>,
-    /// What of the checkpoint did not fit.
-    pub loaded: Option<LoadReport>,
+    /// What became of the checkpoint.
+    pub loaded: Option<TransferReport>,
 }
 
 impl RunConfig {

@@ -142,7 +142,7 @@ fn schedules_are_those_of_timm() {
     assert_rates("cosine", schedule(warmup(5, false), cosine), 30, &schedules["cosine"]);
     assert_rates("cosine_prefix", schedule(warmup(5, true), cosine), 30, &schedules["cosine_prefix"]);
     let step = Curve::Step { every: 4, rate: 0.3 };
-    assert_rates("step", schedule(warmup(2, false), step), 20, &schedules["step"]);
+    assert_rates("step", schedule(warmup(2, true), step), 20, &schedules["step"]);
     let poly = Curve::Poly { power: 0.5, min: 1e-3 };
     assert_rates("poly", schedule(Warmup::default(), poly), 20, &schedules["poly"]);
 }

@@ -3,10 +3,10 @@
 
 use burn::tensor::{DType, Device};
 use effdet_heads::{DetectionLossConfig, LossParts};
-use effdet_testing::parity::Mode;
+use effdet_testing::gradients::Mode;
 use effdet_testing::{fixtures, gradients};
 use effdet_train::{
-    AdamConstants, DecayMask, Hyper, Optimizer, Rule, assign, parameters, take_gradients, values,
+    AdamConstants, Clip, DecayMask, Hyper, Optimizer, Rule, assign, norm, parameters, take_gradients, values,
 };
 
 #[test]
@@ -21,28 +21,27 @@ fn ten_steps_of_sgd_and_adamw_track_the_losses_and_statistics_of_the_reference()
             _ => Rule::AdamW(AdamConstants { betas: run.betas, epsilon: run.eps }),
         };
         let mut optimizer = Optimizer::new(rule);
-        let dtype = DType::F32;
-        let mut model =
-            gradients::model(&config, golden.seed, &golden.statistics, Mode::Training, dtype).unwrap();
+        let dtype = DType::F64;
+        let mut model = gradients::model(&config, golden.seed, &golden.statistics, Mode::Training, dtype).unwrap();
         let listed = parameters(&model);
         let decays = |name: &str| listed.iter().any(|p| p.name == name && DecayMask::Weights.decays(p));
-        let hyper = |name: &str| Hyper {
-            lr: run.lr,
-            weight_decay: if decays(name) { run.weight_decay } else { 0.0 },
-        };
+        let hyper = |name: &str| Hyper { lr: run.lr, weight_decay: if decays(name) { run.weight_decay } else { 0.0 } };
         let pictures = gradients::pictures(golden.seed, golden.batch, golden.side, &device, dtype);
         for (step, expected) in run.losses.iter().enumerate() {
             let outputs = model.forward(pictures.clone());
             let targets = gradients::targets(&config, golden.seed, golden.batch, &outputs).unwrap();
             let LossParts { total, class, boxes } =
                 criterion.forward(&outputs.class_logits, &outputs.box_deltas, &targets).unwrap();
-            let found = [&total, &class, &boxes].map(|part| f64::from(part.clone().into_scalar::<f32>()));
+            let found = [&total, &class, &boxes].map(|part| part.clone().into_scalar::<f64>());
             for (found, expected) in found.into_iter().zip(expected) {
                 let off = (found - expected).abs() / expected.abs();
                 assert!(off < 1e-3, "{}, step {step}: {found} instead of {expected}", run.optimizer);
             }
             let gradients = take_gradients(&model, &mut total.backward());
-            let updated = optimizer.step(&values(&model), gradients, hyper);
+            let weights = values(&model);
+            let total = norm(&gradients).unwrap();
+            let gradients = Clip::Norm { limit: 10.0 }.apply(gradients, &total, &weights, &listed);
+            let updated = optimizer.step(&weights, gradients, hyper);
             model = assign(model, updated);
         }
         for (name, tensor) in values(&model) {

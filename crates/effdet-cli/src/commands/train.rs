@@ -11,9 +11,11 @@ use effdet::train::{
     Callback, CocoMetric, Control, DefaultModule, Ending, Engine, EpochRecord, Event, Layer, Metric,
     RunConfig, RunFiles, Session, StepReport, StopFlag,
 };
+use effdet::weights::{WeightsEntry, WeightsStore};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{RecipeName, TrainArgs};
+use crate::progress::Transfers;
 
 /// Ended by a signal, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -34,17 +36,14 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     // Before anything can fail, so that --resume knows what was asked for.
     write_config(&folder, &config)?;
 
-    let prepared = config.prepare(&device)?;
+    // A checkpoint has all the weights.
+    let start = RunConfig { weights: config.weights.clone().filter(|_| !has_checkpoint), ..config.clone() };
+    let prepared = start.prepare(&device)?;
     for dirt in prepared.dirt.iter().filter(|dirt| !dirt.is_clean()) {
         eprintln!("{dirt}");
     }
-    if let Some(report) = prepared.loaded.as_ref().filter(|report| !report.is_complete()) {
-        eprintln!(
-            "warning: {} tensors of {} were used; {} of the network start from random values",
-            report.loaded,
-            report.path.display(),
-            report.missing.len() + report.wrong_shape.len()
-        );
+    if let Some(report) = &prepared.loaded {
+        eprintln!("{report}");
     }
     let (mut model, train, valid) = (prepared.model, prepared.train, prepared.valid);
     eprintln!(
@@ -146,9 +145,11 @@ fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
     for setting in &args.set {
         layers.push(Layer::setting(setting)?);
     }
-    let config = RunConfig::from_layers(&layers)?;
+    let mut config = RunConfig::from_layers(&layers)?;
     if args.pretrained {
-        bail!("the published weights have to be on this machine: name the file with --weights");
+        let mut shown = Transfers::new(&config.model);
+        let entry = WeightsEntry::named(&config.model)?;
+        config.weights = Some(WeightsStore::from_env()?.fetch(entry, &mut |event| shown.show(&event))?);
     }
     if config.model.is_empty() {
         bail!("name a model with --model; `effdet models` lists them");

@@ -20,7 +20,7 @@ pub fn model(seed: u64) -> DetectorModel {
 }
 
 pub fn config() -> EfficientDetConfig {
-    let mut config = EfficientDetConfig::with_backbone_named("mobilenetv3_small_050").unwrap();
+    let mut config = EfficientDetConfig::with_backbone_named("lcnet_050").unwrap();
     config.channels = 16;
     config.cells = 1;
     config.repeats = 1;
@@ -39,8 +39,8 @@ pub fn pictures(folder: &Path, count: usize) -> Dataset {
         let mut picture = RgbImage::from_pixel(SIDE as u32, SIDE as u32, Rgb([110, 110, 110]));
         let objects = (0..2).map(|slot| {
             let class = rng.below(2) as u32;
-            let (width, height) = if class == 0 { (18, 18) } else { (26, 12) };
-            let x = slot * SIDE as i64 / 2 + rng.int(1, 4);
+            let (width, height) = if class == 0 { (27, 27) } else { (30, 19) };
+            let x = slot * SIDE as i64 / 2 + rng.int(0, 2);
             let y = rng.int(2, SIDE as i64 - height - 2);
             let color = if class == 0 { Rgb([220, 40, 40]) } else { Rgb([40, 40, 230]) };
             for py in y..y + height {
