@@ -1,6 +1,7 @@
 //! Training without learner or trainer: the loop by hand.
 //!
 //!     cargo run --release -p effdet --example bare_loop -- VOC_FOLDER TRAIN_SPLIT
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use std::env::args;
 use std::error::Error;

@@ -1,6 +1,7 @@
 //! Fine-tunes a detector on the pet breeds of an Oxford-IIIT Pets folder, the heads first.
 //!
 //!     cargo run --release -p effdet --example fine_tune_pets -- PETS WEIGHTS [EPOCHS]
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use std::env::args;
 use std::error::Error;
