@@ -1,6 +1,6 @@
 //! Vectors of single-precision numbers, as wide as the processor has them.
 //!
-//! Kernels are written once, generic over [`Simd`], and compiled for each instruction set by [`dispatch!`]; which one
+//! Kernels are written once, generic over `Simd`, and compiled for each instruction set by `dispatch!`; which one
 //! runs is decided once per process ([`isa`]). The portable form is arrays that the compiler turns into whatever the
 //! target has without asking, NEON on 64-bit ARM for example.
 
