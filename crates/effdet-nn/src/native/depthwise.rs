@@ -198,7 +198,7 @@ unsafe fn pixels<S: Simd, const COUNT: usize>(row: &Row<'_>, x: usize, edge: boo
         while channel < row.high {
             let count = (row.high - channel).min(S::LANES);
             let whole = count == S::LANES;
-            let mut sums = [S::load(filter.bias.as_ptr().add(channel)); COUNT];
+            let mut sums = [S::splat(0.0); COUNT];
             for ky in row.first..row.end {
                 let line = row.start + (ky * window.dilation) as isize;
                 let line = line * window.width as isize;
@@ -222,8 +222,9 @@ unsafe fn pixels<S: Simd, const COUNT: usize>(row: &Row<'_>, x: usize, edge: boo
             }
             let mut tile = Tile::new();
             let values = tile.start();
+            let bias = S::load(filter.bias.as_ptr().add(channel));
             for (i, sum) in sums.iter().enumerate() {
-                S::store(values.add(i * S::LANES), *sum);
+                S::store(values.add(i * S::LANES), S::add(*sum, bias));
             }
             activate::vectors::<S>(row.activation, values, COUNT);
             let to = maps.output.add((row.y * window.out_width + x) * channels + channel);

@@ -241,8 +241,8 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
 ) {
     // SAFETY: the caller's
     unsafe {
-        let first: [S::V; VECTORS] = std::array::from_fn(|v| S::load(bias.add(v * S::LANES)));
-        let mut sums = [first; ROWS];
+        // The bias comes last: products added to a large number would lose their digits.
+        let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
         let mut weights = panel;
         let start = rows.start.add(row * rows.stride);
         let stride = rows.stride;
@@ -257,6 +257,12 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
                     }
                 }
                 weights = weights.add(VECTORS * S::LANES);
+            }
+        }
+        let bias: [S::V; VECTORS] = std::array::from_fn(|v| S::load(bias.add(v * S::LANES)));
+        for sums in &mut sums {
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum = S::add(*sum, bias);
             }
         }
         let plain = output.residual.is_null() && output.activation == Activation::Identity;
