@@ -175,6 +175,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Tensor;
 
     #[test]
     fn both_layouts_hold_the_same_norms() {

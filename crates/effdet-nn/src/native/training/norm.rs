@@ -52,17 +52,6 @@ impl Norm {
         }
     }
 
-    /// Writes each channel's mean and biased variance.
-    pub(super) fn statistics(&self, input: &[f32], mean: &mut [f32], variance: &mut [f32]) {
-        let Planes { channels, .. } = self.planes;
-        assert!(input.len() == self.planes.len() && mean.len() == channels && variance.len() == channels);
-        let (mean, variance) = (Shared::new(mean), Shared::new(variance));
-        for_each(channels, |channel| {
-            // SAFETY: the sizes are checked above; channels are different places
-            unsafe { moments(&self.planes, input.as_ptr(), channel, mean.at(channel), variance.at(channel)) };
-        });
-    }
-
     /// Normalises with these statistics.
     pub(super) fn forward(
         &self,
