@@ -5,8 +5,10 @@ Needs torch==2.9.0 torchvision==0.24.0 timm==1.0.31 effdet==0.4.1 in the Python 
     cargo build --release -p effdet-model --features flex --example training_step
     python benches/compare/train_step.py [--threads 2] [--steps 4] [--rounds 3] [--page]
 
-Each round starts a process per contestant, which makes one step to warm up and then some that count. Prints the median
-and the spread of wall seconds per step over all rounds, and the largest resident memory.
+Each round starts two processes per contestant. One makes a step to warm up and then some that count; the other makes the
+first step only, so that the difference is the processor time of a step without that of starting. Prints the median and
+the spread of wall seconds per step over all rounds, the processor seconds of both cores per step, and the largest
+resident memory.
 """
 import argparse
 import os
@@ -54,7 +56,7 @@ def run(command, environment):
     if status:
         sys.exit(f"{command[0]} failed:\n{error}")
     seconds = [float(line.split()[0]) for line in output.splitlines()]
-    return seconds[1:], usage.ru_maxrss / 1024
+    return seconds[1:], usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main():
@@ -72,26 +74,30 @@ def main():
     for name, size, batch in CASES:
         if a.model not in (None, name):
             continue
-        sizes = [name, str(size), str(batch), str(a.steps + 1)]
-        reference = [sys.executable, "-W", "ignore", "-c", REFERENCE, *sizes]
+        reference = [sys.executable, "-W", "ignore", "-c", REFERENCE]
+        sizes = [name, str(size), str(batch)]
         commands = {
-            "this project": [a.binary, *sizes],
-            "PyTorch reference, eager": [*reference, "eager", a.threads],
-            "PyTorch reference, channels-last": [*reference, "channels-last", a.threads],
+            "this project": lambda steps: [a.binary, *sizes, steps],
+            "PyTorch reference, eager": lambda steps: [*reference, *sizes, steps, "eager", a.threads],
+            "PyTorch reference, channels-last": lambda steps: [*reference, *sizes, steps, "channels-last", a.threads],
         }
-        seconds, memory = {key: [] for key in commands}, dict.fromkeys(commands, 0)
+        seconds, processor = ({key: [] for key in commands} for _ in range(2))
+        memory = dict.fromkeys(commands, 0)
         for _ in range(a.rounds):
             for key, command in commands.items():
-                steps, peak = run(command, environment)
+                _, start, _ = run(command("1"), environment)
+                steps, total, peak = run(command(str(a.steps + 1)), environment)
                 seconds[key] += steps
+                processor[key].append((total - start) / a.steps)
                 memory[key] = max(memory[key], peak)
-        ours = statistics.median(seconds["this project"])
+        ours = [statistics.median(values["this project"]) for values in (seconds, processor)]
         for key, values in seconds.items():
-            median = statistics.median(values)
-            rows.append(f"| {name}, {size}, batch {batch} | {key} | {median:.3f} | {min(values):.3f} to {max(values):.3f} "
-                        f"| {memory[key]:.0f} | {ours / median:.2f} |")
+            medians = [statistics.median(values), statistics.median(processor[key])]
+            rows.append(f"| {name}, {size}, batch {batch} | {key} | {medians[0]:.3f} | {min(values):.3f} to {max(values):.3f} "
+                        f"| {medians[1]:.3f} | {memory[key]:.0f} | {ours[0] / medians[0]:.2f} | {ours[1] / medians[1]:.2f} |")
             print(rows[-1], flush=True)
-    table = "\n".join(["| | | seconds, median | from, to | peak memory, MB | ours / theirs |", "|---|---|---|---|---|---|", *rows])
+    table = "\n".join(["| | | seconds, median | from, to | processor seconds | peak memory, MB | ours / theirs, wall | processor |",
+                       "|---|---|---|---|---|---|---|---|", *rows])
     if a.page:
         write_section("A training step", f"""
 `benches/compare/train_step.py`: forward pass, labels, loss and backward pass in single precision, {a.threads} threads,
