@@ -1,6 +1,7 @@
 //! The focal loss over all logits, most of which are negative.
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use effdet_nn::native::{focal_negatives, with_gradient as with_gradient_of};
 
 /// The focal loss, divided by `normalizer`.
 ///
@@ -40,7 +41,6 @@ impl Focal<'_> {
         let len: usize = dims.iter().product();
 
         let negative = (1.0 - self.alpha) / self.normalizer;
-        let terms = self.terms(x.clone(), with_gradient);
         let weights = self.class_weights.map(|weights| {
             let weights = weights.repeat(dims[1] / self.num_classes);
             Tensor::<1>::from_data(TensorData::from(weights.as_slice()), (&device, dtype))
@@ -50,8 +50,18 @@ impl Focal<'_> {
             Some(weights) => dense * weights.clone(),
             None => dense,
         };
-        let mut value = weigh(terms.loss).sum().mul_scalar(negative);
-        let mut gradient = terms.gradient.map(|g| weigh(g).mul_scalar(negative).reshape([len]));
+        let at_once = || {
+            let plain = with_gradient && weights.is_none();
+            plain.then(|| focal_negatives(&x, self.gamma, self.smoothing / 2.0, negative)).flatten()
+        };
+        let (mut value, mut gradient) = match at_once() {
+            Some((value, gradient)) => (value, Some(gradient.reshape([len]))),
+            None => {
+                let terms = self.terms(x.clone(), with_gradient);
+                let value = weigh(terms.loss).sum().mul_scalar(negative);
+                (value, terms.gradient.map(|g| weigh(g).mul_scalar(negative).reshape([len])))
+            }
+        };
 
         let flat = x.reshape([len]);
         let mut correct = |places: &[(i64, usize)], positive: f64| {
@@ -79,6 +89,10 @@ impl Focal<'_> {
 
         match gradient {
             Some(gradient) => {
+                let shaped = gradient.clone().reshape(dims);
+                if let Some(loss) = with_gradient_of(&logits, &value, &shaped) {
+                    return loss;
+                }
                 let linear = (logits.reshape([len]) * gradient).sum();
                 // the value alone, with the slope of the linear form
                 linear.clone() - linear.detach() + value

@@ -177,6 +177,7 @@ mod tests {
     use burn::tensor::Tensor;
 
     use super::*;
+    use burn::tensor::Tensor;
 
     #[test]
     fn both_layouts_hold_the_same_norms() {

@@ -111,14 +111,16 @@ impl BatchNorm {
     pub(crate) fn normalize(&self, input: Tensor<4>) -> Tensor<4> {
         let [channels] = self.weight.lazy_shape().dims();
         assert_shape!(input, [_, channels, ..]);
-        let output = if self.is_training() {
+        if self.is_training() {
             return self.forward_training(input);
-        } else {
-            // Subtracting first keeps the digits that `x · scale + shift` loses where activations are far from zero.
-            let [scale, mean, bias] = [self.scale(), self.running_mean.value(), self.bias.val()]
-                .map(|vector| vector.reshape([1, channels, 1, 1]));
-            (input - mean) * scale + bias
-        };
+        }
+        if let Some(output) = self.normalize_frozen_natively(&input) {
+            return output;
+        }
+        // Subtracting first keeps the digits that `x · scale + shift` loses where activations are far from zero.
+        let [scale, mean, bias] = [self.scale(), self.running_mean.value(), self.bias.val()]
+            .map(|vector| vector.reshape([1, channels, 1, 1]));
+        let output = (input - mean) * scale + bias;
         self.activation.forward(output)
     }
 
@@ -158,6 +160,18 @@ impl BatchNorm {
         bias: &Tensor<1>,
     ) -> Option<(Tensor<4>, Tensor<1>, Tensor<1>)> {
         crate::native::training::batch_norm(input, weight, bias, self.epsilon, self.activation)
+    }
+
+    #[cfg(feature = "flex")]
+    fn normalize_frozen_natively(&self, input: &Tensor<4>) -> Option<Tensor<4>> {
+        let statistics = [&self.running_mean.value(), &self.running_var.value()];
+        let affine = [&self.weight.val(), &self.bias.val()];
+        crate::native::training::frozen_norm(input, statistics, affine, self.epsilon, self.activation)
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn normalize_frozen_natively(&self, _: &Tensor<4>) -> Option<Tensor<4>> {
+        None
     }
 
     #[cfg(not(feature = "flex"))]

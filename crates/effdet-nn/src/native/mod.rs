@@ -13,7 +13,7 @@ pub mod simd;
 pub(crate) mod training;
 mod workers;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 pub use program::{NoKernel, Output, Program};
 pub use workers::Workers;
@@ -26,5 +26,43 @@ pub fn runs_on(device: &Device) -> bool {
     {
         let _ = device;
         false
+    }
+}
+
+/// The focal loss of logits as if all were negative, `scale · Σ pᵞ (ln(1 + eˣ) - half · x)` with `p = σ(x)`, and its
+/// derivative by each logit, in one pass. `None` where there is no kernel: off the CPU, in another precision, or when
+/// gradients are recorded.
+///
+/// # Shapes
+/// - `logits`, derivative: any, the same
+/// - loss: `[1]`
+pub fn focal_negatives(
+    logits: &Tensor<4>,
+    gamma: f64,
+    half: f64,
+    scale: f64,
+) -> Option<(Tensor<1>, Tensor<4>)> {
+    #[cfg(feature = "flex")]
+    return training::focal_negatives(logits, gamma, half, scale);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (logits, gamma, half, scale);
+        None
+    }
+}
+
+/// `value` as a function of `input` whose gradient is `gradient`, both computed without a record. `None` off the CPU, in
+/// another precision, or when no gradients are recorded.
+///
+/// # Shapes
+/// - `input`, `gradient`: any, the same
+/// - `value`, output: `[1]`
+pub fn with_gradient(input: &Tensor<4>, value: &Tensor<1>, gradient: &Tensor<4>) -> Option<Tensor<1>> {
+    #[cfg(feature = "flex")]
+    return training::with_gradient(input, value, gradient);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (input, value, gradient);
+        None
     }
 }

@@ -1,21 +1,113 @@
-//! Memory for results.
+//! Memory for results, kept for the next result of the same size.
+//!
+//! A training step makes and drops gigabytes of maps, of the same sizes step after step. Memory that goes back to the
+//! system comes again page by page and is cleared each time, which costs as much as the arithmetic.
 
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::Bytes;
+use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty};
 
 /// Numbers that the kernel it is made for writes all of.
-pub(super) struct Buffer(Vec<f32>);
+pub(super) struct Buffer {
+    /// As many as its class has.
+    values: Vec<f32>,
+    length: usize,
+}
+
+/// What is kept, by size.
+struct Pool {
+    kept: BTreeMap<usize, Vec<Vec<f32>>>,
+    /// Numbers kept, lent out, and the most that were ever lent out.
+    idle: usize,
+    lent: usize,
+    peak: usize,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { kept: BTreeMap::new(), idle: 0, lent: 0, peak: 0 });
+
+/// Sizes are multiples of this, and smaller ones are not kept.
+const CLASS: usize = 1 << 14;
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    fn take(&mut self, class: usize) -> Option<Vec<f32>> {
+        self.lent += class;
+        self.peak = self.peak.max(self.lent);
+        let found = self.kept.get_mut(&class).and_then(Vec::pop);
+        if found.is_some() {
+            self.idle -= class;
+        }
+        // What sizes of the past have left behind goes when there is much of it.
+        while self.idle > 0 && self.idle + self.lent > self.peak + self.peak / 4 {
+            let Some(mut largest) = self.kept.last_entry() else { break };
+            match largest.get_mut().pop() {
+                Some(values) => self.idle -= values.len(),
+                None => drop(largest.remove()),
+            }
+        }
+        found
+    }
+
+    fn give(&mut self, values: Vec<f32>) {
+        self.lent -= values.len();
+        self.idle += values.len();
+        self.kept.entry(values.len()).or_default().push(values);
+    }
+}
 
 impl Buffer {
     /// Room for `length` numbers, whatever they are.
     pub(super) fn new(length: usize) -> Self {
-        Self(vec![0.0; length])
+        if length < CLASS {
+            return Self { values: vec![0.0; length], length };
+        }
+        let class = length.next_multiple_of(CLASS);
+        let kept = pool().take(class);
+        Self { values: kept.unwrap_or_else(|| vec![0.0; class]), length }
     }
 
     /// As what tensors are made of.
     pub(super) fn into_bytes(self) -> Bytes {
-        Bytes::from_elems(self.0)
+        let length = self.length * size_of::<f32>();
+        // SAFETY: all numbers are initialised
+        unsafe { Bytes::from_controller(Box::new(self), length) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.values.len() >= CLASS {
+            pool().give(std::mem::take(&mut self.values));
+        }
+    }
+}
+
+impl AllocationController for Buffer {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        let values = &mut self[..];
+        // SAFETY: the same memory as bytes; any bytes are numbers
+        Ok(unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) })
+    }
+
+    fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        let values = &self[..];
+        // SAFETY: the same memory as bytes
+        Ok(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) })
     }
 }
 
@@ -30,12 +122,12 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.values[..self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.values[..self.length]
     }
 }

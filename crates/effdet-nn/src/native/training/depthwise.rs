@@ -445,6 +445,24 @@ dispatch! {
     ) = spread_with
 }
 
+/// `V` vectors of the taps' sum, `x` columns after where each tap starts.
+#[inline(always)]
+unsafe fn tap_sums<S: Simd, const V: usize>(taps: &[(*const f32, f32)], x: usize, to: *mut f32) {
+    // SAFETY: the caller's
+    unsafe {
+        let mut sums = [S::splat(0.0); V];
+        for (from, weight) in taps {
+            let weight = S::splat(*weight);
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = S::mul_add(S::load(from.add(x + v * S::LANES)), weight, *sum);
+            }
+        }
+        for (v, sum) in sums.iter().enumerate() {
+            S::store(to.add(v * S::LANES), *sum);
+        }
+    }
+}
+
 /// The input gradient of a strided convolution: columns with the same remainder see the same taps.
 #[inline(always)]
 unsafe fn spread_with<S: Simd>(
@@ -486,16 +504,16 @@ unsafe fn spread_with<S: Simd>(
             }
             let columns = (width - phase).div_ceil(stride);
             let mut x = 0;
-            while x < columns {
-                // SAFETY: the frame has room for a vector past the last column, and so has the row
-                unsafe {
-                    let mut sum = S::splat(0.0);
-                    for (from, weight) in &taps[..count] {
-                        sum = S::mul_add(S::load(from.add(x)), S::splat(*weight), sum);
-                    }
-                    S::store(rows.add(phase * row + x), sum);
+            // SAFETY: the frame has room for a vector past the last column, and so has the row
+            unsafe {
+                while x + 4 * S::LANES <= columns.next_multiple_of(S::LANES) {
+                    tap_sums::<S, 4>(&taps[..count], x, rows.add(phase * row + x));
+                    x += 4 * S::LANES;
                 }
-                x += S::LANES;
+                while x < columns {
+                    tap_sums::<S, 1>(&taps[..count], x, rows.add(phase * row + x));
+                    x += S::LANES;
+                }
             }
         }
         // SAFETY: within the plane and the rows of the phases

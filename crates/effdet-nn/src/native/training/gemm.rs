@@ -251,7 +251,7 @@ pub(super) struct Stack<'a> {
 }
 
 /// Numbers summed in vector registers before their lanes are.
-const RUN: usize = 512;
+const RUN: usize = 1024;
 
 /// Adds to `output`, `[left.rows, right.rows]`, the sums over pictures and columns of products of rows.
 pub(super) fn inner_products(

@@ -10,6 +10,7 @@
 mod buffer;
 mod conv;
 mod depthwise;
+mod focal;
 mod gemm;
 mod node;
 mod norm;
@@ -18,6 +19,6 @@ mod patches;
 mod slope;
 
 pub(crate) use conv::Convolution;
-pub(crate) use node::{activate, batch_norm, convolve};
+pub(crate) use node::{activate, batch_norm, convolve, focal_negatives, frozen_norm, with_gradient};
 #[cfg(test)]
 mod tests;

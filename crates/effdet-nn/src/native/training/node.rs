@@ -10,6 +10,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::buffer::Buffer;
 use super::conv::Convolution;
+use super::focal::Focal;
 use super::norm::{Norm, Planes};
 use super::slope;
 use crate::Activation;
@@ -188,13 +189,54 @@ pub(crate) fn batch_norm(
             let output = match node.stateful() {
                 OpsKind::Tracked(node) => {
                     let statistics = [mean.clone(), variance.clone()];
-                    node.finish((norm, tensors, statistics), output)
+                    node.finish((norm, tensors, statistics, false), output)
                 }
                 OpsKind::UnTracked(node) => node.finish(output),
             };
             let [mean, variance] = [mean, variance]
                 .map(|statistic| Tensor::from_primitive::<Recording>(RecordedTensor::new(statistic)));
             Some((Tensor::from_primitive::<Recording>(output), mean, variance))
+        }
+    }
+}
+
+/// Normalises with these statistics, which are constants, and activates.
+pub(crate) fn frozen_norm(
+    input: &Tensor<4>,
+    [mean, variance]: [&Tensor<1>; 2],
+    [weight, bias]: [&Tensor<1>; 2],
+    epsilon: f64,
+    activation: Activation,
+) -> Option<Tensor<4>> {
+    let norm = norm(input, epsilon, activation)?;
+    let statistic = |tensor: &Tensor<1>| {
+        let tensor = match Primitive::of(tensor)? {
+            Primitive::Plain(tensor) => tensor,
+            Primitive::Recorded(tensor) => tensor.into_primitive(),
+        };
+        Some(contiguous(tensor))
+    };
+    let statistics = [statistic(mean)?, statistic(variance)?];
+    let shape = input.dims();
+    let compute = |[input, weight, bias]: &[FlexTensor; 3]| {
+        let input = numbers(input);
+        let mut output = Buffer::new(input.len());
+        let [mean, variance] = [0, 1].map(|i| numbers(&statistics[i]));
+        norm.forward(input, [mean, variance], [numbers(weight), numbers(bias)], &mut output);
+        tensor_of(output, shape)
+    };
+    match Primitives::of([Primitive::of(input), Primitive::of(weight), Primitive::of(bias)])? {
+        Primitives::Plain(tensors) => Some(Tensor::from_primitive::<Flex>(compute(&tensors.map(contiguous)))),
+        Primitives::Recorded(tensors) => {
+            let guards = std::array::from_fn(|i| tensors[i].node());
+            let tensors = tensors.map(|tensor| contiguous(tensor.into_primitive()));
+            let output = compute(&tensors);
+            let node = NormNode.prepare::<NoCheckpointing>(guards).compute_bound();
+            let output = match node.stateful() {
+                OpsKind::Tracked(node) => node.finish((norm, tensors, statistics, true), output),
+                OpsKind::UnTracked(node) => node.finish(output),
+            };
+            Some(Tensor::from_primitive::<Recording>(output))
         }
     }
 }
@@ -210,11 +252,11 @@ fn norm(input: &Tensor<4>, epsilon: f64, activation: Activation) -> Option<Norm>
 struct NormNode;
 
 impl Backward<Flex, 3> for NormNode {
-    /// Input, weight and bias; mean and variance.
-    type State = (Norm, [FlexTensor; 3], [FlexTensor; 2]);
+    /// Input, weight and bias; mean and variance, and whether they are constants.
+    type State = (Norm, [FlexTensor; 3], [FlexTensor; 2], bool);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (norm, [input, weight, bias], [mean, variance]) = ops.state;
+        let (norm, [input, weight, bias], [mean, variance], fixed) = ops.state;
         let mut gradient = to_overwrite(grads.consume::<Flex>(&ops.node));
         let channels = norm.planes.channels;
         let (mut by_weight, mut by_bias) = (Buffer::new(channels), Buffer::new(channels));
@@ -222,7 +264,7 @@ impl Backward<Flex, 3> for NormNode {
             numbers(&input),
             [numbers(&mean), numbers(&variance)],
             [numbers(&weight), numbers(&bias)],
-            false,
+            fixed,
             gradient.storage_mut(),
             &mut by_weight,
             &mut by_bias,
@@ -274,6 +316,58 @@ impl Backward<Flex, 1> for ActivationNode {
         let (activation, input) = ops.state;
         let mut gradient = to_overwrite(grads.consume::<Flex>(&ops.node));
         slope::backward(activation, numbers(&input), gradient.storage_mut());
+        if let [Some(parent)] = ops.parents {
+            grads.register::<Flex>(parent.id, gradient);
+        }
+    }
+}
+
+/// The focal loss of logits as if all were negative, `scale · Σ pᵞ (ln(1 + eˣ) - half · x)`, and its derivative by each.
+pub(crate) fn focal_negatives(
+    logits: &Tensor<4>,
+    gamma: f64,
+    half: f64,
+    scale: f64,
+) -> Option<(Tensor<1>, Tensor<4>)> {
+    let Primitive::Plain(tensor) = Primitive::of(logits)? else { return None };
+    let tensor = contiguous(tensor);
+    let values = numbers(&tensor);
+    let mut gradient = Buffer::new(values.len());
+    let focal = Focal { gamma: gamma as f32, half: half as f32, scale: scale as f32 };
+    let sum = focal.negatives(values, &mut gradient);
+    let gradient = Tensor::from_primitive::<Flex>(tensor_of(gradient, logits.dims()));
+    Some((Tensor::from_data([sum as f32], &logits.device()), gradient))
+}
+
+/// `value`, as a function of `input` that has this gradient.
+pub(crate) fn with_gradient(input: &Tensor<4>, value: &Tensor<1>, gradient: &Tensor<4>) -> Option<Tensor<1>> {
+    let (Primitive::Recorded(input), Primitive::Plain(value), Primitive::Plain(gradient)) =
+        (Primitive::of(input)?, Primitive::of(value)?, Primitive::of(gradient)?)
+    else {
+        return None;
+    };
+    let node = GivenNode.prepare::<NoCheckpointing>([input.node()]).compute_bound();
+    let output = match node.stateful() {
+        OpsKind::Tracked(node) => node.finish(gradient, value),
+        OpsKind::UnTracked(node) => node.finish(value),
+    };
+    Some(Tensor::from_primitive::<Recording>(output))
+}
+
+#[derive(Debug)]
+struct GivenNode;
+
+impl Backward<Flex, 1> for GivenNode {
+    type State = FlexTensor;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let factor = contiguous(grads.consume::<Flex>(&ops.node));
+        let factor = numbers(&factor)[0];
+        let mut gradient = ops.state;
+        if factor != 1.0 {
+            gradient = to_overwrite(gradient);
+            super::parallel::scale(gradient.storage_mut(), factor);
+        }
         if let [Some(parent)] = ops.parents {
             grads.register::<Flex>(parent.id, gradient);
         }

@@ -52,6 +52,23 @@ impl Norm {
         }
     }
 
+    /// Normalises with these statistics.
+    pub(super) fn forward(
+        &self,
+        input: &[f32],
+        [mean, variance]: [&[f32]; 2],
+        [weight, bias]: [&[f32]; 2],
+        output: &mut [f32],
+    ) {
+        assert!(input.len() == self.planes.len() && output.len() == self.planes.len());
+        let to = Shared::new(output);
+        for_each(self.planes.channels, |channel| {
+            let affine = self.affine(mean, variance, weight, bias, channel);
+            // SAFETY: the sizes are checked above; channels are different places
+            unsafe { normalise(self, &affine, input.as_ptr(), channel, to.at(0)) };
+        });
+    }
+
     /// Computes statistics and normalises with them, the channel still in the cache.
     pub(super) fn forward_training(
         &self,

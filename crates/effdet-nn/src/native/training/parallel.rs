@@ -58,3 +58,8 @@ pub(super) fn with_scratch<T>(length: usize, work: impl FnOnce(&mut [f32]) -> T)
 pub(super) fn copy(from: &[f32], to: &mut [f32]) {
     to.par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16)).for_each(|(to, from)| to.copy_from_slice(from));
 }
+
+/// Multiplies.
+pub(super) fn scale(values: &mut [f32], factor: f32) {
+    values.par_chunks_mut(1 << 16).for_each(|values| values.iter_mut().for_each(|value| *value *= factor));
+}

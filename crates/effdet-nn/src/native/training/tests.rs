@@ -3,7 +3,7 @@
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Tensor, module};
 
-use super::{Convolution, activate, batch_norm, convolve};
+use super::{Convolution, activate, batch_norm, convolve, focal_negatives, frozen_norm, with_gradient};
 use crate::{Activation, Padding};
 
 /// The largest difference, in units of the root mean square of what is expected.
@@ -171,6 +171,68 @@ fn batch_norm_has_the_composition_s_values_and_gradients() {
         worst.push(off(weight.grad(&found).unwrap(), weight.grad(&expected).unwrap()));
         worst.push(off(bias.grad(&found).unwrap(), bias.grad(&expected).unwrap()));
         assert!(worst.iter().all(|worst| *worst < 5.0 * TOLERANCE), "{shape:?} {activation}: {worst:?}");
+    }
+}
+
+#[test]
+fn a_frozen_norm_has_the_composition_s_values_and_gradients() {
+    for (shape, activation) in [[2, 3, 5, 7], [1, 4, 1, 9], [3, 2, 64, 65]]
+        .into_iter()
+        .flat_map(|shape| ACTIVATIONS.map(|activation| (shape, activation)))
+    {
+        let [_, channels, ..] = shape;
+        let (input, weight, bias) = (noise(shape), noise([channels]), noise([channels]));
+        let (mean, variance) = (noise([channels]).detach(), noise([channels]).detach().abs());
+        let found = frozen_norm(&input, [&mean, &variance], [&weight, &bias], 1e-3, activation).unwrap();
+        let [m, v, w, b] =
+            [mean, variance, weight.clone(), bias.clone()].map(|t| t.reshape([1, channels, 1, 1]));
+        let expected = activation.forward((input.clone() - m) / v.add_scalar(1e-3).sqrt() * w + b);
+        let factors = noise(shape).detach();
+        let mut worst = vec![off(found.clone().inner(), expected.clone().inner())];
+        let found = (found * factors.clone()).sum().backward();
+        let expected = (expected * factors).sum().backward();
+        worst.push(off(input.grad(&found).unwrap(), input.grad(&expected).unwrap()));
+        worst.push(off(weight.grad(&found).unwrap(), weight.grad(&expected).unwrap()));
+        worst.push(off(bias.grad(&found).unwrap(), bias.grad(&expected).unwrap()));
+        assert!(worst.iter().all(|worst| *worst < 5.0 * TOLERANCE), "{shape:?} {activation}: {worst:?}");
+    }
+}
+
+#[test]
+fn the_focal_loss_of_negatives_and_its_derivative_equal_double_precision() {
+    let values: Vec<f32> =
+        (-3000..3000).map(|i| i as f32 * 0.01).chain([-200.0, -90.0, 90.0, 200.0]).collect();
+    let count = values.len();
+    let logits = Tensor::<1>::from_floats(values.as_slice(), &Device::flex()).reshape([1, 1, 1, count]);
+    let (gamma, half, scale) = (1.5, 0.05, 0.75);
+    let (loss, derivative) = focal_negatives(&logits, gamma, half, scale).unwrap();
+    let derivative = derivative.into_data().try_to_vec::<f32>().unwrap();
+    let mut sum = 0.0;
+    for (x, found) in values.iter().zip(derivative) {
+        let x = f64::from(*x);
+        let p = 1.0 / (1.0 + (-x).exp());
+        let entropy = x.max(0.0) + (-x.abs()).exp().ln_1p() - half * x;
+        let rest = 1.0 / (1.0 + x.exp());
+        sum += scale * p.powf(gamma) * entropy;
+        let expected = scale * p.powf(gamma) * (gamma * rest * entropy + p - half);
+        assert!(
+            (f64::from(found) - expected).abs() < 1e-5 * expected.abs() + 1e-12,
+            "{x}: {found} {expected}"
+        );
+    }
+    assert!((f64::from(loss.into_scalar::<f32>()) - sum).abs() < 1e-5 * sum.abs());
+}
+
+#[test]
+fn a_value_with_a_given_gradient_has_it() {
+    let (input, plain) = (noise([2, 3, 4, 5]), Device::flex());
+    let gradient = noise([2, 3, 4, 5]).inner();
+    let value = Tensor::<1>::from_floats([7.0], &plain);
+    for factor in [1.0, -3.0] {
+        let output = with_gradient(&input, &value, &gradient).unwrap() * factor;
+        assert_eq!(output.clone().into_scalar::<f32>(), 7.0 * factor);
+        let found = input.grad(&output.sum().backward()).unwrap();
+        assert_eq!(off(found, gradient.clone() * factor), 0.0);
     }
 }
 
