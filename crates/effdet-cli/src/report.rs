@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 use effdet::metrics::{
     CocoEvaluator, CocoParams, CocoReport, CurveOptions, DiagnosisOptions, Findings, Loaded,
-    OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport,
-    evaluate_openimages, evaluate_voc,
+    OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport, evaluate_openimages,
+    evaluate_voc,
 };
 use effdet::train::save_diagnosis;
 use serde::Serialize;

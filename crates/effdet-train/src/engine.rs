@@ -16,8 +16,8 @@ use crate::evaluate::{Evaluation, Metric, evaluate};
 use crate::groups::{layer_trains, norm_layers, trainable};
 use crate::logs::{EventFile, metrics_csv, write_whole};
 use crate::module::{OptimizerPlan, StepContext, TrainModule, read_numbers};
-use crate::plots::{save_evaluation, save_history};
 use crate::parameters::{assign, set_trainable, take_gradients, values};
+use crate::plots::{save_evaluation, save_history};
 use crate::schedule::{Position, Rate};
 use crate::state::{self, Best, EpochRecord, RunState, RunTensors};
 use crate::{
@@ -525,8 +525,11 @@ impl Engine<'_> {
             output.events.scalars(record.step, &scalars)?;
         }
         self.session.state.history.push(record.clone());
-        if let Some((output, valid, found)) =
-            output.as_deref().zip(self.valid).zip(found).map(|((output, valid), found)| (output, valid, found))
+        if let Some((output, valid, found)) = output
+            .as_deref()
+            .zip(self.valid)
+            .zip(found)
+            .map(|((output, valid), found)| (output, valid, found))
         {
             let plots = output.folder.join(RunFiles::PLOTS);
             save_history(&plots, &self.session.state.history)?;

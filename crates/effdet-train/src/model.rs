@@ -10,7 +10,8 @@ use effdet_data::{Batch, Fill, Interpolation, Preprocess, RecordId};
 use effdet_heads::{Anchors, Frame, Truth, decode_batch};
 use effdet_model::{EfficientDet, EfficientDetConfig, HeadOutputs, Predictor};
 use effdet_weights::{
-    Checkpoint, CheckpointMetadata, TransferOptions, TransferReport, identity_keys, save_safetensors, transfer_into,
+    Checkpoint, CheckpointMetadata, TransferOptions, TransferReport, identity_keys, save_safetensors,
+    transfer_into,
 };
 use rayon::prelude::*;
 

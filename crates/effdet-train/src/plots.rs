@@ -25,7 +25,8 @@ const SCORE: f32 = 0.3;
 pub fn save_diagnosis(folder: &Path, loaded: &Loaded, options: DiagnosisOptions) -> Result<Diagnosis, Error> {
     fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
     let diagnosis = diagnose(loaded, options)?;
-    let mut curves: Vec<&ClassCurve> = diagnosis.curves.per_class.iter().filter(|c| c.ground_truth > 0).collect();
+    let mut curves: Vec<&ClassCurve> =
+        diagnosis.curves.per_class.iter().filter(|c| c.ground_truth > 0).collect();
     curves.sort_by_key(|curve| std::cmp::Reverse(curve.ground_truth));
     curves.truncate(CURVES);
     curves.insert(0, &diagnosis.curves.all);
@@ -64,7 +65,11 @@ pub(crate) fn save_history(folder: &Path, history: &[EpochRecord]) -> Result<(),
 }
 
 /// Writes what [`save_diagnosis`] does, and `predictions.jpg`: some pictures, labels to the left, detections to the right.
-pub(crate) fn save_evaluation(folder: &Path, dataset: &Dataset, found: &[Vec<Detection>]) -> Result<(), Error> {
+pub(crate) fn save_evaluation(
+    folder: &Path,
+    dataset: &Dataset,
+    found: &[Vec<Detection>],
+) -> Result<(), Error> {
     let loaded = Loaded { truth: ground_truth(dataset)?, detections: detections(dataset, found) };
     save_diagnosis(folder, &loaded, DiagnosisOptions::default())?;
     let mut pictures = Vec::new();

@@ -22,10 +22,14 @@ fn ten_steps_of_sgd_and_adamw_track_the_losses_and_statistics_of_the_reference()
         };
         let mut optimizer = Optimizer::new(rule);
         let dtype = DType::F64;
-        let mut model = gradients::model(&config, golden.seed, &golden.statistics, Mode::Training, dtype).unwrap();
+        let mut model =
+            gradients::model(&config, golden.seed, &golden.statistics, Mode::Training, dtype).unwrap();
         let listed = parameters(&model);
         let decays = |name: &str| listed.iter().any(|p| p.name == name && DecayMask::Weights.decays(p));
-        let hyper = |name: &str| Hyper { lr: run.lr, weight_decay: if decays(name) { run.weight_decay } else { 0.0 } };
+        let hyper = |name: &str| Hyper {
+            lr: run.lr,
+            weight_decay: if decays(name) { run.weight_decay } else { 0.0 },
+        };
         let pictures = gradients::pictures(golden.seed, golden.batch, golden.side, &device, dtype);
         for (step, expected) in run.losses.iter().enumerate() {
             let outputs = model.forward(pictures.clone());
