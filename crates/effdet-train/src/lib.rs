@@ -1,4 +1,11 @@
 //! Training of EfficientDet detectors: learner, trainer, optimisers, schedules, exact resume
+//!
+//! [`Learner`] trains in one line, [`Trainer`] runs the steps of a [`TrainModule`] of one's own, [`RunConfig`] is a run as a
+//! file; all three go through [`Engine`]. For a loop by hand there are [`DetectorModel::batch`], [`take_gradients`],
+//! [`Optimizer`] and [`assign`]. Parameters, optimiser state, averages and checkpoints go by the names of the checkpoint.
+//!
+//! Order, augmentation and dropped paths are functions of seed, epoch and step, and a checkpoint holds all that a run
+//! remembers, so a run that was stopped goes on to the bytes of one that was not.
 
 mod bad_step;
 mod callback;

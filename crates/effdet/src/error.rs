@@ -112,6 +112,9 @@ pub enum Error {
         /// What the backend said.
         reason: String,
     },
+    /// A training run that cannot start or go on.
+    #[error(transparent)]
+    Train(#[from] effdet_train::Error),
     /// Labels or detections that cannot be evaluated.
     #[error(transparent)]
     Metrics(#[from] effdet_metrics::Error),

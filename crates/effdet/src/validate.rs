@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use effdet_core::Detection;
-use effdet_data::{Dataset, DecodeLimits, Prepared, Record, RecordId, decode_file};
-use effdet_metrics::{Annotation, BoxEdges, Category, DetectionRecord, Detections, GroundTruth, Id};
+use effdet_data::{Dataset, DecodeLimits, Prepared, Record, decode_file};
+use effdet_metrics::Detections;
+pub use effdet_train::{ground_truth, image_id};
 use rayon::prelude::*;
 
 use crate::{Detector, Error};
@@ -53,45 +54,7 @@ fn prepare(detector: &Detector, record: &Record) -> Result<Prepared, String> {
     detector.preprocess().apply(&picture).map_err(|error| error.to_string())
 }
 
-/// The labels of a data set as an evaluation takes them; a record's id is the image's, a class id the category's.
-///
-/// # Errors
-/// For boxes that are not finite, which a data set read with the default policies has none of.
-pub fn ground_truth(dataset: &Dataset) -> Result<GroundTruth, Error> {
-    let images = dataset.records.iter().map(|record| image_id(&record.id));
-    let categories = dataset.class_map.iter().map(|(id, name)| Category::new(id, name));
-    let annotations = dataset.records.iter().flat_map(|record| {
-        record.objects.iter().map(|object| Annotation {
-            area: object.area.map(f64::from),
-            is_crowd: object.is_crowd,
-            ignore: object.is_difficult || object.is_ignored,
-            is_group_of: object.is_group_of,
-            ..Annotation::new(image_id(&record.id), object.class_id, BoxEdges::from(object.bbox))
-        })
-    });
-    Ok(GroundTruth::new(images, categories, annotations)?)
-}
-
 /// What was found in a data set, as an evaluation takes it.
 pub fn detections(dataset: &Dataset, found: &Found) -> Detections {
-    let mut all = Detections::new();
-    for (record, detections) in dataset.records.iter().zip(&found.detections) {
-        for detection in detections {
-            all.push(DetectionRecord {
-                image_id: image_id(&record.id),
-                category_id: Id::from(detection.class_id),
-                bbox: BoxEdges::from(detection.bbox),
-                score: f64::from(detection.score),
-            });
-        }
-    }
-    all
-}
-
-/// Identity of a record in an evaluation.
-pub fn image_id(id: &RecordId) -> Id {
-    match id {
-        RecordId::Number(number) => Id::from(*number),
-        RecordId::Text(text) => Id::from(text.as_str()),
-    }
+    effdet_train::detections(dataset, &found.detections)
 }
