@@ -177,7 +177,6 @@ mod tests {
     use burn::tensor::Tensor;
 
     use super::*;
-    use burn::tensor::Tensor;
 
     #[test]
     fn both_layouts_hold_the_same_norms() {

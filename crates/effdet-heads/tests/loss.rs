@@ -165,7 +165,9 @@ fn without_a_graph_the_loss_is_the_same() {
         let loss = DetectionLossConfig::default().init().unwrap();
         doubles(loss.forward(&logits, &deltas, &targets).unwrap().total)
     };
-    assert_eq!(total(&device), total(&device.clone().autodiff()));
+    // With a graph the terms are added up in another order.
+    let (plain, tracked) = (total(&device)[0], total(&device.clone().autodiff())[0]);
+    assert!((plain - tracked).abs() < 1e-6 * plain.abs(), "{plain} {tracked}");
 }
 
 #[test]
