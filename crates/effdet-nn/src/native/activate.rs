@@ -1,11 +1,11 @@
 //! Activations of vectors.
 
-use super::simd::{Simd, sigmoid};
+use super::simd::{Simd, exp, sigmoid};
 use crate::Activation;
 
-/// Whether there is a vector form; the others are rare enough to be left to the framework.
+/// Whether there is a vector form; GELU, which one backbone has, is left to the framework.
 pub fn supports(activation: Activation) -> bool {
-    !matches!(activation, Activation::Gelu | Activation::Mish)
+    activation != Activation::Gelu
 }
 
 /// One vector. `max` and `min` have the input second, which is what they give for NaN.
@@ -29,8 +29,28 @@ pub(crate) unsafe fn one<S: Simd>(activation: Activation, x: S::V) -> S::V {
                 let gate = S::mul(gate, S::splat(1.0 / 6.0));
                 if activation == Activation::HardSwish { S::mul(x, gate) } else { gate }
             }
-            Activation::Identity | Activation::Gelu | Activation::Mish => x,
+            Activation::Mish => {
+                let (n, r) = softplus_tanh::<S>(x);
+                S::mul(x, S::mul(n, r))
+            }
+            Activation::Identity | Activation::Gelu => x,
         }
+    }
+}
+
+/// `n` and `1 / (n + 2)` with `n = e^x (e^x + 2)`: their product is `tanh(ln(1 + e^x))`, Mish's gate.
+///
+/// # Safety
+/// The instruction set must be there.
+#[inline(always)]
+pub(crate) unsafe fn softplus_tanh<S: Simd>(x: S::V) -> (S::V, S::V) {
+    // SAFETY: the caller's
+    unsafe {
+        // above 20 the gate is 1 in single precision, and e^2x would leave its range
+        let e = exp::<S>(S::min(x, S::splat(20.0)));
+        let two = S::splat(2.0);
+        let n = S::mul(e, S::add(e, two));
+        (n, S::reciprocal(S::add(n, two)))
     }
 }
 
@@ -50,11 +70,11 @@ pub(crate) unsafe fn vectors<S: Simd>(activation: Activation, buffer: *mut f32, 
                         S::store(at, one::<S>(Activation::$kind, S::load(at)));
                     }
                 },)*
-                Activation::Identity | Activation::Gelu | Activation::Mish => {}
+                Activation::Identity | Activation::Gelu => {}
             }
         };
     }
-    each!(Relu Relu6 LeakyRelu Swish Sigmoid HardSigmoid HardSwish)
+    each!(Relu Relu6 LeakyRelu Swish Sigmoid HardSigmoid HardSwish Mish)
 }
 
 /// One vector.

@@ -42,13 +42,19 @@ pub(super) unsafe fn slope<S: Simd>(activation: Activation, x: S::V) -> S::V {
                 let inside = S::select_greater(S::splat(3.0), x, inside, one);
                 S::select_greater(x, S::splat(-3.0), inside, zero)
             }
-            Activation::Identity | Activation::Gelu | Activation::Mish => one,
+            Activation::Mish => {
+                let (n, r) = activate::softplus_tanh::<S>(x);
+                // 1 - gate^2 = 4 (n + 1) / (n + 2)^2
+                let rest = S::mul(S::mul(S::splat(4.0), S::add(n, one)), S::mul(r, r));
+                S::mul_add(S::mul(x, sigmoid::<S>(x)), rest, S::mul(n, r))
+            }
+            Activation::Identity | Activation::Gelu => one,
         }
     }
 }
 
 /// What a constant parameter stands for.
-pub(super) const KINDS: [Activation; 8] = [
+pub(super) const KINDS: [Activation; 9] = [
     Activation::Identity,
     Activation::Relu,
     Activation::Relu6,
@@ -57,6 +63,7 @@ pub(super) const KINDS: [Activation; 8] = [
     Activation::HardSwish,
     Activation::HardSigmoid,
     Activation::Sigmoid,
+    Activation::Mish,
 ];
 
 /// Calls a kernel with the activation as a constant, so that it is looked at once and not for every number.
@@ -70,6 +77,7 @@ macro_rules! by_activation {
             Some(5) => $kernel::<$simd, 5>($($arg),*),
             Some(6) => $kernel::<$simd, 6>($($arg),*),
             Some(7) => $kernel::<$simd, 7>($($arg),*),
+            Some(8) => $kernel::<$simd, 8>($($arg),*),
             _ => $kernel::<$simd, 0>($($arg),*),
         }
     };

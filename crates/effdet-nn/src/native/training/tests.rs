@@ -160,7 +160,7 @@ fn any_other_convolution_has_the_composition_s_values_and_gradients() {
     }
 }
 
-const ACTIVATIONS: [Activation; 8] = super::slope::KINDS;
+const ACTIVATIONS: [Activation; 9] = super::slope::KINDS;
 
 #[test]
 fn batch_norm_has_the_composition_s_values_and_gradients() {
