@@ -2,21 +2,23 @@
 
 use burn::tensor::Tensor;
 use effdet_core::Detection;
+use effdet_nn::native::Outputs;
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::anchors::Anchors;
 use crate::decode::{DecodeConfig, Frame, Layout, LevelOutput, decode};
 
-/// Head outputs of a batch on the host, for each level the maps of all pictures after each other.
+/// Head outputs of a batch on the host.
 #[derive(Clone, Debug)]
-pub struct HostOutputs {
-    /// Class logits of each level, `anchors · classes` channels.
-    pub class_logits: Vec<Vec<f32>>,
-    /// Box codes of each level, `anchors · 4` channels.
-    pub box_deltas: Vec<Vec<f32>>,
-    /// The order of the maps.
-    pub layout: Layout,
+pub struct HostOutputs(Values);
+
+#[derive(Clone, Debug)]
+enum Values {
+    /// For each level the channels-first maps of all pictures after each other.
+    Read { class_logits: Vec<Vec<f32>>, box_deltas: Vec<Vec<f32>> },
+    /// Class logits of every level, then box codes.
+    Native(Outputs),
 }
 
 /// Detections of every picture, best first, from outputs still on their device.
@@ -58,11 +60,12 @@ impl HostOutputs {
     /// [`Error::ReadBack`] if the device fails.
     pub fn read(class_logits: &[Tensor<4>], box_deltas: &[Tensor<4>]) -> Result<Self, Error> {
         let read = |tensors: &[Tensor<4>]| tensors.iter().map(read_back).collect::<Result<Vec<_>, _>>();
-        Ok(Self {
-            class_logits: read(class_logits)?,
-            box_deltas: read(box_deltas)?,
-            layout: Layout::ChannelsFirst,
-        })
+        Ok(Self(Values::Read { class_logits: read(class_logits)?, box_deltas: read(box_deltas)? }))
+    }
+
+    /// The outputs of a network's inference form: class logits of every level, then box codes.
+    pub fn native(outputs: Outputs) -> Self {
+        Self(Values::Native(outputs))
     }
 
     /// Detections of every picture, best first.
@@ -84,21 +87,34 @@ impl HostOutputs {
         detections.into_iter().collect()
     }
 
+    /// The outputs of one of `batch` pictures.
     fn picture(&self, index: usize, batch: usize) -> Vec<LevelOutput<'_>> {
-        let part = |values: &'_ Vec<f32>| {
-            let length = values.len() / batch;
-            index * length..(index + 1) * length
-        };
-        self.class_logits
-            .iter()
-            .zip(&self.box_deltas)
-            .map(|(logits, deltas)| LevelOutput {
-                class_logits: &logits[part(logits)],
-                box_deltas: &deltas[part(deltas)],
-                layout: self.layout,
-            })
-            .collect()
+        match &self.0 {
+            Values::Read { class_logits, box_deltas } => {
+                let levels = class_logits.iter().zip(box_deltas);
+                let level = levels.map(|(logits, deltas)| LevelOutput {
+                    class_logits: part(logits, index, batch),
+                    box_deltas: part(deltas, index, batch),
+                    layout: Layout::ChannelsFirst,
+                });
+                level.collect()
+            }
+            Values::Native(outputs) => {
+                let levels = outputs.maps() / 2;
+                let level = |level| LevelOutput {
+                    class_logits: outputs.map(index, level),
+                    box_deltas: outputs.map(index, levels + level),
+                    layout: Layout::ChannelsLast,
+                };
+                (0..levels).map(level).collect()
+            }
+        }
     }
+}
+
+fn part(values: &[f32], index: usize, batch: usize) -> &[f32] {
+    let length = values.len() / batch;
+    &values[index * length..(index + 1) * length]
 }
 
 fn read_back(tensor: &Tensor<4>) -> Result<Vec<f32>, Error> {

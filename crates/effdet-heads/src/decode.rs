@@ -1,10 +1,11 @@
 //! From the raw outputs of the heads to detections.
 
 use effdet_core::{Detection, ImageSize, Letterbox, XyxyBox};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::anchors::{AnchorLevel, Anchors};
-use crate::nms::{NmsConfig, nms};
+use crate::nms::{NmsConfig, nms_of_ranked};
 use crate::top_k::{Logit, TopK};
 use crate::{Error, box_coder};
 
@@ -141,21 +142,18 @@ pub fn decode(
     check_shapes(levels, anchors, num_classes)?;
 
     let selected = select(levels, anchors, num_classes, config);
-    let candidates: Vec<Detection> = selected
-        .into_iter()
-        .map(|logit| {
-            let (anchor, class) = (logit.index / num_classes, logit.index % num_classes);
-            let bbox = box_coder::decode(&anchors.boxes()[anchor], deltas(levels, anchors, anchor));
-            Detection {
-                bbox: frame.map_or(bbox, |frame| frame.crop(bbox)),
-                score: sigmoid(logit.value),
-                class_id: u32::try_from(class + 1).unwrap_or(u32::MAX),
-            }
-        })
-        .filter(|candidate| candidate.score >= config.score_threshold)
-        .collect();
-
-    let mut detections = nms(&candidates, &config.nms, config.max_detections);
+    // Suppression is often done after some hundred candidates, so the others are never decoded.
+    let candidates = selected.into_iter().map(|logit| {
+        let (anchor, class) = (logit.index / num_classes, logit.index % num_classes);
+        let bbox = box_coder::decode(&anchors.boxes()[anchor], deltas(levels, anchors, anchor));
+        Detection {
+            bbox: frame.map_or(bbox, |frame| frame.crop(bbox)),
+            score: sigmoid(logit.value),
+            class_id: u32::try_from(class + 1).unwrap_or(u32::MAX),
+        }
+    });
+    let candidates = candidates.filter(|candidate| candidate.score >= config.score_threshold);
+    let mut detections = nms_of_ranked(candidates, &config.nms, config.max_detections);
     if let Some(frame) = frame {
         for detection in &mut detections {
             detection.bbox = detection.bbox.scale(frame.scale, frame.scale);
@@ -188,6 +186,9 @@ fn check_shapes(levels: &[LevelOutput<'_>], anchors: &Anchors, num_classes: usiz
     Ok(())
 }
 
+/// Logits that a thread looks at before it turns to the next.
+const SELECTION_PART: usize = 1 << 16;
+
 /// The highest logits with their indices in the order anchor-major, class-minor.
 fn select(
     levels: &[LevelOutput<'_>],
@@ -197,18 +198,32 @@ fn select(
 ) -> Vec<Logit> {
     let anchors_per_cell = anchors.anchors_per_cell();
     let total = anchors.len().saturating_mul(num_classes);
-    let mut top = TopK::new(config.max_candidates, total, logit_floor(config.score_threshold));
+    // Rows of logits: their values, and the index of the first and the step between two.
+    let mut rows: Vec<(&[f32], usize, usize)> = Vec::new();
     for (output, AnchorLevel { feature_size, offset, .. }) in levels.iter().zip(anchors.levels()) {
         if output.layout == Layout::ChannelsLast {
-            top.scan(output.class_logits, offset * num_classes, 1);
+            let parts = output.class_logits.chunks(SELECTION_PART).enumerate();
+            rows.extend(parts.map(|(i, part)| (part, offset * num_classes + i * SELECTION_PART, 1)));
             continue;
         }
         for (channel, plane) in output.class_logits.chunks_exact(feature_size.area()).enumerate() {
             let (anchor, class) = (channel / num_classes, channel % num_classes);
-            top.scan(plane, (offset + anchor) * num_classes + class, anchors_per_cell * num_classes);
+            rows.push((plane, (offset + anchor) * num_classes + class, anchors_per_cell * num_classes));
         }
     }
-    top.finish()
+    let floor = logit_floor(config.score_threshold);
+    // One selection for each thread: the more values one sees, the sooner most fall below its bar.
+    let shares = total.div_ceil(SELECTION_PART).clamp(1, rayon::current_num_threads());
+    let select = |share: usize| {
+        let mut top = TopK::new(config.max_candidates, total, floor);
+        rows.iter()
+            .skip(share)
+            .step_by(shares)
+            .for_each(|(values, first, step)| top.scan(values, *first, *step));
+        top
+    };
+    let top = (0..shares).into_par_iter().map(select).reduce_with(TopK::merge);
+    top.map_or_else(Vec::new, TopK::finish)
 }
 
 /// The code `[ty, tx, th, tw]` of an anchor.

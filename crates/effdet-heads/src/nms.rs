@@ -1,6 +1,7 @@
 //! Non-maximum suppression, the only one in the workspace.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use effdet_core::iou::{diou, iou_with_areas};
 use effdet_core::{Detection, XyxyBox};
@@ -80,21 +81,32 @@ impl NmsConfig {
 /// classes are kept apart by their ids and not by shifting the boxes, which rounds the coordinates and mixes
 /// classes for negative ones; a first box whose score is not above `score_threshold` is dropped as any other.
 pub fn nms(candidates: &[Detection], config: &NmsConfig, max_detections: usize) -> Vec<Detection> {
-    let usable = |d: &Detection| d.score.is_finite() && d.bbox.is_finite();
+    let mut order: Vec<Detection> = candidates.iter().copied().filter(is_usable).collect();
+    if matches!(config.method, NmsMethod::Hard | NmsMethod::Diou) {
+        order.sort_by(|a, b| b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal));
+    }
+    nms_of_ranked(order.into_iter(), config, max_detections)
+}
+
+fn is_usable(candidate: &Detection) -> bool {
+    candidate.score.is_finite() && candidate.bbox.is_finite()
+}
+
+/// [`nms`] of candidates in the order of their scores. The hard methods take no more of them than they need.
+pub(crate) fn nms_of_ranked(
+    candidates: impl Iterator<Item = Detection>,
+    config: &NmsConfig,
+    max_detections: usize,
+) -> Vec<Detection> {
+    let usable = candidates.filter(is_usable);
     match config.method {
-        NmsMethod::Hard | NmsMethod::Diou => {
-            let mut order: Vec<Detection> = candidates.iter().copied().filter(usable).collect();
-            order.sort_by(|a, b| b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal));
-            hard(&order, config, max_detections)
-        }
+        NmsMethod::Hard | NmsMethod::Diou => hard(usable, config, max_detections),
         NmsMethod::SoftGaussian { sigma } => {
-            soft(candidates.iter().filter(|d| usable(d)), config, max_detections, |iou| {
-                (-(iou * iou) / sigma).exp()
-            })
+            soft(&usable.collect::<Vec<_>>(), config, max_detections, |iou| (-(iou * iou) / sigma).exp())
         }
         NmsMethod::SoftLinear => {
             let threshold = config.iou_threshold;
-            soft(candidates.iter().filter(|d| usable(d)), config, max_detections, |iou| {
+            soft(&usable.collect::<Vec<_>>(), config, max_detections, |iou| {
                 if iou > threshold { 1.0 - iou } else { 1.0 }
             })
         }
@@ -145,23 +157,29 @@ impl BoxColumns {
 }
 
 /// Greedy selection from candidates in descending order of score.
-fn hard(order: &[Detection], config: &NmsConfig, max_detections: usize) -> Vec<Detection> {
-    let groups = Groups::new(order.iter(), config.class_agnostic);
-    let mut kept_boxes: Vec<BoxColumns> = Vec::new();
-    kept_boxes.resize_with(groups.len(), BoxColumns::default);
-    let mut kept = Vec::with_capacity(max_detections.min(order.len()));
-    for candidate in order {
-        if kept.len() >= max_detections {
-            break;
-        }
-        let better = &mut kept_boxes[groups.index(candidate)];
+fn hard(
+    candidates: impl Iterator<Item = Detection>,
+    config: &NmsConfig,
+    max_detections: usize,
+) -> Vec<Detection> {
+    let mut kept_boxes: HashMap<u32, BoxColumns> = HashMap::new();
+    let mut kept = Vec::new();
+    if max_detections == 0 {
+        return kept;
+    }
+    for candidate in candidates {
+        let better =
+            kept_boxes.entry(if config.class_agnostic { 0 } else { candidate.class_id }).or_default();
         let duplicate = match config.method {
             NmsMethod::Diou => better.any_diou_above(&candidate.bbox, config.iou_threshold),
             _ => better.any_iou_above(&candidate.bbox, config.iou_threshold),
         };
         if !duplicate {
             better.push(&candidate.bbox);
-            kept.push(*candidate);
+            kept.push(candidate);
+            if kept.len() == max_detections {
+                break;
+            }
         }
     }
     kept
@@ -206,13 +224,13 @@ impl SoftGroup {
     }
 }
 
-fn soft<'a>(
-    candidates: impl Iterator<Item = &'a Detection> + Clone,
+fn soft(
+    candidates: &[Detection],
     config: &NmsConfig,
     max_detections: usize,
     decay: impl Fn(f32) -> f32,
 ) -> Vec<Detection> {
-    let above = candidates.filter(|d| d.score > config.score_threshold);
+    let above = candidates.iter().filter(|d| d.score > config.score_threshold);
     let index = Groups::new(above.clone(), config.class_agnostic);
     let mut groups: Vec<SoftGroup> = Vec::new();
     groups.resize_with(index.len(), SoftGroup::default);

@@ -3,19 +3,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use effdet_core::ImageSize;
-use effdet_heads::{HostOutputs, Layout};
-use effdet_nn::native::{Output, Program, Workers};
+use effdet_heads::HostOutputs;
+use effdet_nn::native::{Program, Workers};
 use effdet_nn::record;
 
 use crate::EfficientDet;
 
-/// How many input shapes stay compiled; a further one replaces the oldest.
+/// How many picture sizes stay compiled; a further one replaces the oldest.
 const CACHED_SHAPES: usize = 4;
 
-/// A network compiled for each shape of input it has seen.
+/// A network compiled for each size of picture it has seen.
 ///
 /// Batch norms are folded into convolutions, fusion weights are constants, maps are channels-last and share one block of
-/// memory. The parameters are read when a shape is first seen; later changes of the model are not.
+/// memory. The parameters are read when a size is first seen; later changes of the model are not.
 #[derive(Debug)]
 pub struct Inference {
     workers: Workers,
@@ -33,16 +33,17 @@ impl Inference {
         self.workers.threads()
     }
 
-    /// The network compiled for inputs of `shape`, `[batch, channels, height, width]`.
+    /// The network compiled for pictures of `shape`, `[channels, height, width]`.
     ///
     /// # Errors
     /// What has no native form, in words.
-    pub fn program(&self, model: &EfficientDet, shape: [usize; 4]) -> Result<Arc<Program>, String> {
+    pub fn program(&self, model: &EfficientDet, shape: [usize; 3]) -> Result<Arc<Program>, String> {
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(program) = programs.iter().find(|program| program.input_shape() == shape) {
             return Ok(Arc::clone(program));
         }
-        let graph = record(shape, |input| {
+        let [channels, height, width] = shape;
+        let graph = record([1, channels, height, width], |input| {
             let outputs = model.forward(input);
             outputs.class_logits.into_iter().chain(outputs.box_deltas).collect()
         });
@@ -58,17 +59,17 @@ impl Inference {
     /// Class logits and box codes of normalised pictures, and the size of every level.
     ///
     /// # Shapes
-    /// - `pictures`: the program's input, row by row
+    /// - `pictures`: any number of the program's pictures, row by row
     ///
     /// # Panics
-    /// If `pictures` has another length.
+    /// If `pictures` is not a number of whole pictures.
     pub fn forward(&self, program: &Program, pictures: &[f32]) -> (HostOutputs, Vec<ImageSize>) {
         let outputs = program.run(pictures, &self.workers);
-        let levels = outputs.len() / 2;
-        let size = |output: &Output| ImageSize { height: output.shape[2], width: output.shape[3] };
-        let sizes = outputs[..levels].iter().map(size).collect();
-        let mut maps = outputs.into_iter().map(|output| output.values);
-        let class_logits = maps.by_ref().take(levels).collect();
-        (HostOutputs { class_logits, box_deltas: maps.collect(), layout: Layout::ChannelsLast }, sizes)
+        let size = |map: usize| {
+            let [_, height, width] = outputs.shape(map);
+            ImageSize { height, width }
+        };
+        let sizes = (0..outputs.maps() / 2).map(size).collect();
+        (HostOutputs::native(outputs), sizes)
     }
 }

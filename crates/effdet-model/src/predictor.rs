@@ -144,7 +144,8 @@ impl Predictor {
     /// The inference form for pictures of this shape, where there is one.
     fn compiled(&self, pictures: &Tensor<4>) -> Option<(&Inference, Arc<Program>)> {
         let inference = self.inference.as_ref().filter(|_| native::runs_on(&pictures.device()))?;
-        let program = inference.program(&self.model, pictures.dims()).ok()?;
+        let [_, channels, height, width] = pictures.dims();
+        let program = inference.program(&self.model, [channels, height, width]).ok()?;
         Some((inference, program))
     }
 

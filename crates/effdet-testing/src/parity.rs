@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use effdet_core::{Detection, ImageSize, XyxyBox};
 use effdet_heads::Frame;
 use effdet_model::{EfficientDetConfig, HeadOutputs, Predictor};
-use effdet_nn::native::{Output, Program, Workers};
+use effdet_nn::native::{Program, Workers};
 use effdet_nn::{Recorded, record};
 use effdet_weights::{Checkpoint, LoadOptions, load_into, parameter_shapes};
 
@@ -206,14 +206,16 @@ fn native_maps(
     workers: &Workers,
     forward: impl FnOnce(Recorded) -> Vec<Recorded>,
 ) -> Option<Vec<Tensor<4>>> {
-    let program = Program::compile(&record(input.dims(), forward).ok()?).ok()?;
-    let pictures = values(input.clone()).ok()?;
-    let map = |output: Output| {
-        let [batch, channels, height, width] = output.shape;
-        let data = TensorData::new(output.values, [batch, height, width, channels]);
+    let [batch, channels, height, width] = input.dims();
+    let program = Program::compile(&record([1, channels, height, width], forward).ok()?).ok()?;
+    let outputs = program.run(&values(input.clone()).ok()?, workers);
+    let map = |map: usize| {
+        let [channels, height, width] = outputs.shape(map);
+        let all: Vec<f32> = (0..batch).flat_map(|picture| outputs.map(picture, map)).copied().collect();
+        let data = TensorData::new(all, [batch, height, width, channels]);
         Tensor::<4>::from_data(data, &input.device()).permute([0, 3, 1, 2])
     };
-    Some(program.run(&pictures, workers).into_iter().map(map).collect())
+    Some((0..outputs.maps()).map(map).collect())
 }
 
 /// Checks that a network has exactly the tensors of the reference's state dictionary.

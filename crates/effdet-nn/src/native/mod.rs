@@ -15,7 +15,7 @@ mod workers;
 
 use burn::tensor::{Device, Tensor};
 
-pub use program::{NoKernel, Output, Program};
+pub use program::{NoKernel, Outputs, Program};
 pub use workers::Workers;
 
 /// Whether the kernels compute what tensors on this device would be computed with.

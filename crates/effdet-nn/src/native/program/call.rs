@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::memory::Memory;
 use crate::Activation;
 use crate::Pool;
 use crate::graph::ConvOp;
@@ -11,21 +12,6 @@ use crate::native::gemm::{self, PackedFilter, Rows, gemm};
 use crate::native::pixelwise::{
     AxisTaps, PoolWindow, Target, Term, add_pixels, interpolate, pool, weighted_sum,
 };
-
-/// A run's memory; places are offsets from `start`.
-pub(super) struct Memory {
-    pub start: *mut f32,
-    pub input: *const f32,
-}
-// SAFETY: shared by the threads of one run, which write to separate parts of it.
-unsafe impl Sync for Memory {}
-
-impl Memory {
-    unsafe fn at(&self, place: usize) -> *mut f32 {
-        // SAFETY: the plan's places lie within the block
-        unsafe { self.start.add(place) }
-    }
-}
 
 /// A map in memory: `[batch, height, width, channels]`.
 #[derive(Clone, Copy, Debug)]

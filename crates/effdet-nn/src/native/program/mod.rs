@@ -1,4 +1,4 @@
-//! The inference form of a network: a list of kernel calls on one block of memory, for one size of input.
+//! The inference form of a network: a list of kernel calls on one block of memory, for one size of picture.
 //!
 //! [`Program::compile`] takes a recorded [`Graph`], folds batch norms and activations into convolutions, residual sums
 //! into projections and squeeze-and-excite factors into the weights of the next convolution, sorts what is left into
@@ -6,12 +6,14 @@
 
 mod call;
 mod lower;
+mod memory;
 mod plan;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-use call::{Call, Memory};
+use call::Call;
+use memory::{Block, Memory, Pool};
 
 use super::workers::{Wait, Workers};
 use crate::graph::Graph;
@@ -21,19 +23,21 @@ use crate::graph::Graph;
 #[error("no native kernel for {0}")]
 pub struct NoKernel(pub String);
 
-/// A network compiled for one size of input.
+/// A network compiled for one size of picture.
 #[derive(Debug)]
 pub struct Program {
     steps: Vec<Step>,
-    /// Numbers of memory a run needs.
+    /// Numbers of memory that the maps of a picture need.
     memory: usize,
     /// Numbers of memory each thread needs besides.
     scratch: usize,
-    /// `[batch, channels, height, width]` of the input.
+    /// Numbers of a picture's results.
+    results: usize,
+    /// `[1, channels, height, width]` of the input.
     input: [usize; 4],
+    /// Of each output, where it begins among the results, and its shape.
     outputs: Vec<(usize, [usize; 4])>,
-    /// Memory of runs that have ended.
-    idle: Mutex<Vec<Vec<f32>>>,
+    pool: Arc<Pool>,
 }
 
 /// Calls that do not depend on each other, each divided into tasks.
@@ -44,55 +48,128 @@ struct Step {
     first: Vec<usize>,
 }
 
-/// A result: a map with channels last.
+/// What a run gives: maps with channels last, for each picture.
 #[derive(Clone, Debug)]
-pub struct Output {
-    /// `[batch, height, width, channels]`, row by row.
-    pub values: Vec<f32>,
-    /// `[batch, channels, height, width]`
-    pub shape: [usize; 4],
+pub struct Outputs {
+    values: Block,
+    /// Numbers of a picture's results.
+    results: usize,
+    maps: Vec<(usize, [usize; 4])>,
+}
+
+impl Outputs {
+    /// Number of maps of each picture.
+    pub fn maps(&self) -> usize {
+        self.maps.len()
+    }
+
+    /// `[channels, height, width]` of a map.
+    ///
+    /// # Panics
+    /// If there is no such map.
+    pub fn shape(&self, map: usize) -> [usize; 3] {
+        let [_, channels, height, width] = self.maps[map].1;
+        [channels, height, width]
+    }
+
+    /// A picture's map, `[height, width, channels]` row by row.
+    ///
+    /// # Panics
+    /// If there is no such picture or map.
+    pub fn map(&self, picture: usize, map: usize) -> &[f32] {
+        let (start, shape) = self.maps[map];
+        let start = picture * self.results + start;
+        &self.values[start..start + shape.iter().product::<usize>()]
+    }
 }
 
 impl Program {
-    /// Compiles a graph.
+    /// Compiles a graph of one picture.
     ///
     /// # Errors
     /// [`NoKernel`] for a node that the kernels cannot compute.
+    ///
+    /// # Panics
+    /// If the graph is of a batch of another size than 1.
     pub fn compile(graph: &Graph) -> Result<Self, NoKernel> {
-        plan::plan(lower::lower(graph)?)
+        let program = plan::plan(lower::lower(graph)?)?;
+        assert_eq!(program.input[0], 1, "a graph of one picture");
+        Ok(program)
     }
 
-    /// `[batch, channels, height, width]` of the input.
-    pub fn input_shape(&self) -> [usize; 4] {
-        self.input
+    /// `[channels, height, width]` of a picture.
+    pub fn input_shape(&self) -> [usize; 3] {
+        let [_, channels, height, width] = self.input;
+        [channels, height, width]
     }
 
-    /// Bytes a run holds.
+    /// Bytes that the maps of a picture take.
     pub fn memory_bytes(&self) -> usize {
         self.memory * size_of::<f32>()
     }
 
-    /// Computes the outputs.
+    /// Computes the outputs of any number of pictures.
+    ///
+    /// Each thread takes a picture for itself as long as there is one for every thread: maps stay in that core's cache,
+    /// and nobody waits. The last pictures, if fewer than threads, are computed by all threads together.
     ///
     /// # Shapes
-    /// - `input`: `[batch, channels, height, width]`, row by row
+    /// - `pictures`: `[pictures, channels, height, width]`, row by row
     ///
     /// # Panics
-    /// If `input` has another length.
-    pub fn run(&self, input: &[f32], workers: &Workers) -> Vec<Output> {
-        assert_eq!(input.len(), self.input.iter().product::<usize>(), "an input of shape {:?}", self.input);
-        let scratch = self.scratch * workers.threads();
-        let mut block = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        block.resize(self.memory + scratch, 0.0);
-        let memory = Memory { start: block.as_mut_ptr(), input: input.as_ptr() };
-        self.walk(&memory, workers);
-        let outputs = self.outputs.iter().map(|(place, shape)| Output {
-            values: block[*place..place + shape.iter().product::<usize>()].to_vec(),
-            shape: *shape,
-        });
-        let outputs = outputs.collect();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(block);
-        outputs
+    /// If `pictures` is not a number of whole pictures.
+    pub fn run(&self, pictures: &[f32], workers: &Workers) -> Outputs {
+        let length: usize = self.input.iter().product();
+        assert_eq!(pictures.len() % length, 0, "pictures of shape {:?}", self.input);
+        let (count, threads) = (pictures.len() / length, workers.threads());
+        let alone = count - count % threads;
+        let whole = self.memory + self.scratch;
+        let room = if alone > 0 { threads * whole } else { self.memory + threads * self.scratch };
+        let mut room = self.pool.take(room);
+        let mut values = self.pool.take(count * self.results);
+        let first = Memory {
+            start: room.as_mut_ptr(),
+            maps: self.memory,
+            results: values.as_mut_ptr(),
+            input: pictures.as_ptr(),
+        };
+        if alone > 0 {
+            let next = AtomicUsize::new(0);
+            let failed = AtomicBool::new(false);
+            workers.run(&|worker| {
+                let on_panic = OnPanic(&failed);
+                loop {
+                    let picture = next.fetch_add(1, Ordering::Relaxed);
+                    if picture >= alone {
+                        break;
+                    }
+                    // SAFETY: the blocks were made for so many workers and pictures
+                    let memory =
+                        unsafe { first.behind(worker * whole, picture * self.results, picture * length) };
+                    self.walk_alone(&memory);
+                }
+                std::mem::forget(on_panic);
+            });
+            assert!(!failed.into_inner(), "a worker panicked");
+        }
+        for picture in alone..count {
+            // SAFETY: the blocks were made for so many pictures
+            let memory = unsafe { first.behind(0, picture * self.results, picture * length) };
+            self.walk(&memory, workers);
+        }
+        Outputs { values, results: self.results, maps: self.outputs.clone() }
+    }
+
+    /// One thread does all tasks of all steps.
+    fn walk_alone(&self, memory: &Memory) {
+        // SAFETY: the scratch lies behind the maps
+        let scratch = unsafe { memory.start.add(self.memory) };
+        for call in self.steps.iter().flat_map(|step| &step.calls) {
+            for task in 0..call.tasks() {
+                // SAFETY: nobody else uses this memory
+                unsafe { call.run(task, memory, scratch) };
+            }
+        }
     }
 
     /// Every thread walks through all steps and takes tasks of each until none is left.

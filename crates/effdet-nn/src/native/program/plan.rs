@@ -41,8 +41,8 @@ pub(super) fn plan(operations: Operations) -> Result<Program, NoKernel> {
     }
     let Drafter { mut stretches, mut drafts, maps, .. } = drafter;
     let last = drafts.iter().map(|draft| draft.step).max().unwrap_or(0);
-    outputs.iter().for_each(|output| stretches[maps[*output].place].last = last + 1);
-    let memory = assign_places(&mut stretches);
+    let results: Vec<usize> = outputs.iter().map(|output| maps[*output].place).collect();
+    let (memory, end) = assign_places(&mut stretches, &results);
     drafts.iter_mut().for_each(|draft| draft.call.place(&|stretch| stretches[stretch].place));
 
     let mut steps: Vec<Step> = (0..=last).map(|_| Step { calls: Vec::new(), first: vec![0] }).collect();
@@ -57,12 +57,13 @@ pub(super) fn plan(operations: Operations) -> Result<Program, NoKernel> {
         steps,
         memory,
         scratch: scratch.next_multiple_of(ALIGNMENT),
+        results: end - memory,
         input: operations[0].shape,
         outputs: outputs
             .iter()
-            .map(|output| (stretches[maps[*output].place].place, operations[*output].shape))
+            .map(|output| (stretches[maps[*output].place].place - memory, operations[*output].shape))
             .collect(),
-        idle: Default::default(),
+        pool: Arc::default(),
     })
 }
 
@@ -322,12 +323,13 @@ fn pack(conv: &Conv, group: usize) -> PackedFilter {
     PackedFilter::new(weight, &conv.bias[group * outputs..(group + 1) * outputs], taps * inputs)
 }
 
-/// Gives every stretch a place that no other needed at the same time has, largest first; returns the length of all.
-fn assign_places(stretches: &mut [Stretch]) -> usize {
-    let mut order: Vec<usize> = (0..stretches.len()).collect();
+/// Gives every stretch a place that no other needed at the same time has, largest first. Those of the results come last
+/// and are not shared. Returns the length of the maps and the end of all.
+fn assign_places(stretches: &mut [Stretch], results: &[usize]) -> (usize, usize) {
+    let mut order: Vec<usize> = (0..stretches.len()).filter(|i| !results.contains(i)).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(stretches[i].length), i));
     let mut placed: Vec<usize> = Vec::new();
-    let mut end = 0;
+    let mut maps = 0;
     for at in order {
         let Stretch { length, first, last, .. } = stretches[at];
         let length = length.next_multiple_of(ALIGNMENT);
@@ -343,11 +345,18 @@ fn assign_places(stretches: &mut [Stretch]) -> usize {
             }
         }
         stretches[at].place = place;
-        end = end.max(place + length);
+        maps = maps.max(place + length);
         let position = placed.partition_point(|&other| stretches[other].place <= place);
         placed.insert(position, at);
     }
-    end
+    let mut end = maps;
+    for (i, &result) in results.iter().enumerate() {
+        if !results[..i].contains(&result) {
+            stretches[result].place = end;
+            end += stretches[result].length.next_multiple_of(ALIGNMENT);
+        }
+    }
+    (maps, end)
 }
 
 impl Call {
