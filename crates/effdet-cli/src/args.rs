@@ -258,6 +258,10 @@ pub struct BenchArgs {
     #[arg(long)]
     pub composed: bool,
 
+    /// Time training steps too: forward pass, targets, loss and backward pass.
+    #[arg(long)]
+    pub train: bool,
+
     /// Write the figures as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -1,5 +1,7 @@
 //! `effdet bench`.
 
+mod train_step;
+
 use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -14,6 +16,7 @@ use effdet::{check_image_size, configuration_named};
 use serde::Serialize;
 
 use crate::args::BenchArgs;
+use crate::commands::bench::train_step::TrainStep;
 use crate::output::JsonTarget;
 
 /// Runs of each stage before those that count.
@@ -41,6 +44,8 @@ struct Report {
     forward: Stage,
     postprocess: Stage,
     total: Stage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    train_step: Option<Stage>,
     peak_memory_mb: f64,
     runs: usize,
 }
@@ -70,7 +75,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         ("total", &report.total),
     ];
     writeln!(to, "{:12} {:>10} {:>10} {:>10}", "ms", "median", "min", "spread")?;
-    for (name, stage) in stages {
+    let train_step = report.train_step.iter().map(|stage| ("train step", stage));
+    for (name, stage) in stages.into_iter().chain(train_step) {
         writeln!(to, "{name:12} {:10.3} {:10.3} {:10.3}", stage.median, stage.min, stage.spread)?;
     }
     writeln!(to, "peak memory {:.0} MB", report.peak_memory_mb)?;
@@ -142,6 +148,12 @@ fn measure(detector: &Detector, args: &BenchArgs) -> Result<Report> {
     let forward = stage(&mut || predictor.forward(input.clone()).map(drop).map_err(Into::into))?;
     let postprocess = stage(&mut || predictor.decode(&raw, &frames).map(drop).map_err(Into::into))?;
     let total = stage(&mut || detector.detect_batch(&pictures).map(drop).map_err(Into::into))?;
+    let train_step = if args.train {
+        let step = TrainStep::new(detector.config(), batch, device)?;
+        Some(stage(&mut || step.run())?)
+    } else {
+        None
+    };
     Ok(Report {
         model: detector.config().name.clone(),
         image_size: [size.height, size.width],
@@ -153,6 +165,7 @@ fn measure(detector: &Detector, args: &BenchArgs) -> Result<Report> {
         forward,
         postprocess,
         total,
+        train_step,
         peak_memory_mb: peak_memory_mb().context("reading the peak memory of this process")?,
         runs: args.runs.into(),
     })
