@@ -28,8 +28,10 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("options", nargs="*")
-    args = parser.parse_args()
+    # argparse gives a list of positional arguments up at the first option before it
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(sys.argv[1:split])
+    args.options = sys.argv[split + 1:]
     args.folder.mkdir(parents=True)
     draw = random.Random(args.seed)
 
