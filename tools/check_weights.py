@@ -2,16 +2,19 @@
 
 Pinned: torch 2.9.0, timm 1.0.31, effdet 0.4.1, Pillow, Python 3.11.
 Run from the repository root: python tools/check_weights.py EFFDET [--names NAME...]
-    [--trained FILE MODEL CLASSES PICTURE]
+    [--trained FILE MODEL CLASSES PICTURE] [--load LOAD_CHECKPOINT] [--page]
 EFFDET is the command. Nothing is downloaded: weights are random.
 
 For each released name the reference writes a legacy .pth, the command reads it strictly and writes .safetensors, and the
 reference reads that strictly; every tensor must come back bit for bit. With --trained, a state dictionary is converted,
-and the detections of both on a picture are compared.
+and the detections of both on a picture are compared. With --load, the program of examples/load_checkpoint.rs and PyTorch
+load tf_efficientdet_d0 in turn, as processes of their own. --page writes docs/weights.md.
 """
 
 import argparse
 import json
+import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -46,12 +49,48 @@ def detections(model, picture):
         return DetBenchPredict(model)(x, info)[0].tolist()
 
 
+LOAD = """
+import resource, sys, time
+import torch
+from effdet import create_model_from_config, get_efficientdet_config
+torch.set_num_threads(1)
+model = create_model_from_config(get_efficientdet_config(sys.argv[1]), pretrained=False, pretrained_backbone=False)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.perf_counter()
+model.load_state_dict(torch.load(sys.argv[2], map_location="cpu"))
+seconds = time.perf_counter() - start
+print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+def compare_loading(program, name, folder, runs=5):
+    """Seconds and further memory, in sizes of the file, of loading a legacy .pth; medians of ours and of PyTorch's."""
+    file = Path(folder) / "load.pth"
+    torch.save(build(name).state_dict(), file, _use_new_zipfile_serialization=False)
+    size = file.stat().st_size
+    ours, theirs = [], []
+    for _ in range(runs):
+        told = subprocess.run([program, name, str(file)], check=True, capture_output=True, text=True).stdout
+        number, unit = re.search(r"loaded in ([\d.]+)(ms|s)", told).groups()
+        more = float(re.search(r"([\d.]+) times the file", told).group(1))
+        ours.append((float(number) * {"ms": 1e-3, "s": 1}[unit], more))
+        told = subprocess.run([sys.executable, "-c", LOAD, name, str(file)], check=True, capture_output=True, text=True)
+        seconds, more = map(float, told.stdout.split())
+        theirs.append((seconds, more / size))
+    return [[statistics.median(column) for column in zip(*rows)] for rows in (ours, theirs)], size
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("effdet")
     parser.add_argument("--names", nargs="*")
     parser.add_argument("--trained", nargs=4)
+    parser.add_argument("--load")
+    parser.add_argument("--page", action="store_true")
     arguments = parser.parse_args()
+    page = ["# Weights in and out", "", " ".join(__doc__.split("EFFDET is the command. ")[1].split("With --trained")[0].split()), "",
+            "Written by `tools/check_weights.py --page`; the reference is effdet 0.4.1 on PyTorch 2.9.0.", ""]
+    table = ["| model | bytes | tensors | back in the reference |", "|---|---|---|---|"]
     torch.set_num_threads(1)
     names = arguments.names or [n for n in efficientdet_model_param_dict if get_efficientdet_config(n).url]
     failed = 0
@@ -73,6 +112,7 @@ def main():
             model.load_state_dict(again, strict=True)
             same = before.keys() == again.keys() and all(torch.equal(before[key], again[key]) for key in before)
             failed += not same
+            table.append(f"| {name} | {legacy.stat().st_size} | {len(again)} | {'equal' if same else 'DIFFERENT'} |")
             print(f"{name}: {legacy.stat().st_size} bytes, {len(again)} tensors, {'equal' if same else 'DIFFERENT'}, {took:.2f} s")
             sys.stdout.flush()
         if arguments.trained:
@@ -99,8 +139,22 @@ def main():
                     matched += 1
                     box = max(box, max(abs(a - b) for a, b in zip(e[:4], r[:4])))
                     score = max(score, abs(e[4] - r[4]))
-            print(f"{name} saved, on {Path(picture).name}: {matched} of {len(expected)} detections matched by class and box, "
-                  f"boxes within {box:.2g} pixels, scores within {score:.2g}")
+            line = (f"{name} saved, on {Path(picture).name}: {matched} of {len(expected)} detections matched by class and "
+                    f"box, boxes within {box:.2g} pixels, scores within {score:.2g}")
+            print(line)
+            failed += matched != len(expected)
+            page += ["## A saved checkpoint in the reference", "", f"{line}.", ""]
+        if arguments.load:
+            (ours, theirs), size = compare_loading(arguments.load, "tf_efficientdet_d0", folder)
+            print(f"loading: ours {ours}, PyTorch {theirs}")
+            page += ["## Loading", "", f"`tf_efficientdet_d0` from a legacy `.pth` of {size} bytes into the network; medians "
+                     "of 5 processes each, in turn. Memory is what the peak grows by.", "",
+                     "| | milliseconds | memory, sizes of the file |", "|---|---|---|",
+                     f"| effdet | {1e3 * ours[0]:.1f} | {ours[1]:.2f} |",
+                     f"| PyTorch | {1e3 * theirs[0]:.1f} | {theirs[1]:.2f} |", ""]
+    page += ["## Every released name, there and back", "", *table]
+    if arguments.page:
+        (Path(__file__).parents[1] / "docs/weights.md").write_text("\n".join(page) + "\n")
     print("all equal" if not failed else f"{failed} failed")
     return failed
 

@@ -184,7 +184,7 @@ pub struct PredictArgs {
 /// Which detector, and how it runs.
 #[derive(Debug, Args)]
 pub struct DetectorArgs {
-    /// Name of the detector, see `effdet models` [default: what the weights say, else tf_efficientdet_lite0].
+    /// Name of the detector, see `effdet models` [default: what the weights say, else tf_efficientdet_lite0, pretrained].
     #[arg(long, value_name = "NAME", conflicts_with = "backbone")]
     pub model: Option<String>,
 

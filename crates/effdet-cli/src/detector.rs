@@ -7,6 +7,7 @@ use effdet::weights::{WeightsEntry, WeightsStore};
 use effdet::{check_image_size, read_labels, weights_url};
 
 use crate::args::DetectorArgs;
+use crate::output::describe;
 use crate::progress::Transfers;
 
 const DEFAULT_MODEL: &str = "tf_efficientdet_lite0";
@@ -24,7 +25,8 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
     if let Some(name) = &args.backbone {
         EfficientDetConfig::with_backbone_named(name)?;
     }
-    let published = args.pretrained && args.backbone.is_none();
+    // With nothing named, the default detector is meant, and the only weights it can have are the published ones.
+    let published = args.backbone.is_none() && (args.pretrained || args.model.is_none());
     if args.weights.is_none() && !published {
         bail!(no_weights(args)?);
     }
@@ -42,12 +44,17 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
         Some(weights) => Detector::from_checkpoint(weights, &options, &device)?,
         None => {
             let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
-            if WeightsEntry::named(name).is_err() {
-                bail!(no_weights(args)?);
-            }
+            let Ok(entry) = WeightsEntry::named(name) else { bail!(no_weights(args)?) };
             let mut shown = Transfers::new(name);
             let store = WeightsStore::from_env()?;
-            Detector::from_pretrained_in(&store, name, &options, &device, &mut |event| shown.show(&event))?
+            let loaded =
+                Detector::from_pretrained_in(&store, name, &options, &device, &mut |event| shown.show(&event));
+            match (loaded, by_hand(name)?) {
+                (Err(error), Some((_, advice))) if matches!(store.locate(entry), Ok(None)) => {
+                    bail!("{}\n{advice}", describe(&error.into()))
+                }
+                (loaded, _) => loaded?,
+            }
         }
     };
     if let Some(threads) = args.threads {
@@ -87,13 +94,21 @@ fn no_weights(args: &DetectorArgs) -> Result<String> {
         );
     }
     let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
+    Ok(match by_hand(name)? {
+        None => format!("no weights are published for `{name}`: name a file with --weights"),
+        Some((url, advice)) => format!(
+            "no weights are given: use the published ones of `{name}` with --pretrained, which fetches them from\n  \
+             {url}\n{advice}"
+        ),
+    })
+}
+
+/// Where the published weights of a detector are, and what to type with a file fetched from there.
+fn by_hand(name: &str) -> Result<Option<(String, String)>> {
     let name = EfficientDetConfig::named(name)?.name;
     let spec = model_specs().iter().find(|spec| spec.name == name);
-    let Some((file, url)) = spec.and_then(|spec| spec.weights.zip(weights_url(spec))) else {
-        return Ok(format!("no weights are published for `{name}`: name a file with --weights"));
-    };
-    Ok(format!(
-        "no weights are given: use the published ones of `{name}` with --pretrained, which fetches them from\n  \
-         {url}\nor name a file, such as one fetched by hand, with --model {name} --weights {file}"
-    ))
+    Ok(spec.and_then(|spec| spec.weights.zip(weights_url(spec))).map(|(file, url)| {
+        let advice = format!("a file fetched by hand goes with --model {name} --weights {file}; it is at\n  {url}");
+        (url, advice)
+    }))
 }

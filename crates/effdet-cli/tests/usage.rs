@@ -66,23 +66,27 @@ fn options_that_exclude_each_other_are_refused() {
 #[test]
 fn without_weights_the_error_says_what_to_type() {
     let url = "https://github.com/rwightman/efficientdet-pytorch/releases/download/v0.1/";
-    for (options, model, file) in [
-        (&[][..], "tf_efficientdet_lite0", "tf_efficientdet_lite0-dfacfc78.pth"),
-        (&["--model", "efficientdet_d0"], "efficientdet_d0", "efficientdet_d0-f3276ba8.pth"),
-    ] {
-        let stderr = fails(effdet().args(["predict", "cat.png"]).args(options), 2);
-        for part in ["--pretrained", &format!("{url}{file}"), &format!("--model {model} --weights {file}")] {
+    let named = ["predict", "cat.png", "--model", "efficientdet_d0"];
+    let stderr = fails(effdet().args(named), 2);
+    let file = "efficientdet_d0-f3276ba8.pth";
+    for part in ["--pretrained", &format!("{url}{file}"), &format!("--model efficientdet_d0 --weights {file}")] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    // With nothing named, the default detector and its published weights are meant.
+    let offline = tempfile::tempdir().unwrap();
+    for options in [&[][..], &["--pretrained"], &["--model", "tf_efficientdet_lite0", "--pretrained"]] {
+        let mut pretrained = effdet();
+        pretrained.args(["predict", "cat.png"]).args(options).env("EFFDET_OFFLINE", "1");
+        for folder in ["EFFDET_CACHE", "HF_HOME", "TORCH_HOME"] {
+            pretrained.env(folder, offline.path());
+        }
+        let stderr = fails(&mut pretrained, 2);
+        let file = "tf_efficientdet_lite0-dfacfc78.pth";
+        let typed = format!("--model tf_efficientdet_lite0 --weights {file}");
+        for part in ["EFFDET_OFFLINE", &typed, &format!("{url}{file}")] {
             assert!(stderr.contains(part), "{stderr}");
         }
     }
-    let offline = tempfile::tempdir().unwrap();
-    let mut pretrained = effdet();
-    pretrained.args(["predict", "cat.png", "--pretrained"]).env("EFFDET_OFFLINE", "1");
-    for folder in ["EFFDET_CACHE", "HF_HOME", "TORCH_HOME"] {
-        pretrained.env(folder, offline.path());
-    }
-    let stderr = fails(&mut pretrained, 2);
-    assert!(stderr.contains("tf_efficientdet_lite0") && stderr.contains("EFFDET_OFFLINE"), "{stderr}");
     let stderr = fails(effdet().args(["predict", "cat.png", "--model", "mixdet_m", "--pretrained"]), 2);
     assert!(stderr.contains("no weights are published for `mixdet_m`"), "{stderr}");
     let stderr = fails(effdet().args(["predict", "cat.png", "--backbone", "resnet50"]), 2);

@@ -315,7 +315,8 @@ unsafe fn inner_block_with<S: Simd>(
             };
             let mut i = lefts.0;
             while i < lefts.1 {
-                let rows = if lefts.1 - i >= 8 {
+                // As many as leave the sums, three columns and a row in registers.
+                let rows = if S::LANES == 16 && lefts.1 - i >= 8 {
                     8
                 } else if lefts.1 - i >= 4 {
                     4
