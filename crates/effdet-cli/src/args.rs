@@ -624,6 +624,63 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// The words of a line as a shell would split it; no more than the docs use.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quote, mut open) = (vec![String::new()], None, false);
+        for c in line.chars() {
+            match (quote, c) {
+                (None, '"' | '\'') => (quote, open) = (Some(c), true),
+                (Some(q), _) if c == q => quote = None,
+                (None, ' ') if !words[words.len() - 1].is_empty() || open => {
+                    words.push(String::new());
+                    open = false;
+                }
+                (None, ' ') => {}
+                _ => {
+                    let last = words.len() - 1;
+                    words[last].push(c);
+                }
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    #[test]
+    fn every_command_of_the_docs_is_understood() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut pages = vec![root.join("README.md")];
+        // Outside the repository there are no docs.
+        let Ok(docs) = root.join("docs").read_dir() else { return };
+        pages.extend(
+            docs.map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|e| e == "md")),
+        );
+        let mut commands = 0;
+        for page in pages {
+            let text = std::fs::read_to_string(&page).unwrap();
+            for block in text.split("```sh\n").skip(1) {
+                let block = block.split("```").next().unwrap_or_default().replace("\\\n", " ");
+                for line in block.lines().map(str::trim) {
+                    let Some(rest) =
+                        line.strip_prefix("effdet ").or_else(|| line.strip_prefix("cargo run --release -- "))
+                    else {
+                        continue;
+                    };
+                    let rest = rest.split(" #").next().unwrap_or_default();
+                    let arguments = std::iter::once("effdet".to_owned()).chain(words(rest));
+                    if let Err(error) = Cli::try_parse_from(arguments)
+                        && error.use_stderr()
+                    {
+                        panic!("{}: {line}\n{error}", page.display());
+                    }
+                    commands += 1;
+                }
+            }
+        }
+        assert!(commands >= 15, "only {commands} commands in the docs");
+    }
+
     #[test]
     fn channels_are_three_finite_numbers() {
         assert_eq!("0.5, 0.4,1".parse::<Channels>().unwrap().0, [0.5, 0.4, 1.0]);

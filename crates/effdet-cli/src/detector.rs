@@ -47,8 +47,9 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
             let Ok(entry) = WeightsEntry::named(name) else { bail!(no_weights(args)?) };
             let mut shown = Transfers::new(name);
             let store = WeightsStore::from_env()?;
-            let loaded =
-                Detector::from_pretrained_in(&store, name, &options, &device, &mut |event| shown.show(&event));
+            let loaded = Detector::from_pretrained_in(&store, name, &options, &device, &mut |event| {
+                shown.show(&event)
+            });
             match (loaded, by_hand(name)?) {
                 (Err(error), Some((_, advice))) if matches!(store.locate(entry), Ok(None)) => {
                     bail!("{}\n{advice}", describe(&error.into()))
@@ -108,7 +109,8 @@ fn by_hand(name: &str) -> Result<Option<(String, String)>> {
     let name = EfficientDetConfig::named(name)?.name;
     let spec = model_specs().iter().find(|spec| spec.name == name);
     Ok(spec.and_then(|spec| spec.weights.zip(weights_url(spec))).map(|(file, url)| {
-        let advice = format!("a file fetched by hand goes with --model {name} --weights {file}; it is at\n  {url}");
+        let advice =
+            format!("a file fetched by hand goes with --model {name} --weights {file}; it is at\n  {url}");
         (url, advice)
     }))
 }

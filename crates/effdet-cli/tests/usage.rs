@@ -69,7 +69,9 @@ fn without_weights_the_error_says_what_to_type() {
     let named = ["predict", "cat.png", "--model", "efficientdet_d0"];
     let stderr = fails(effdet().args(named), 2);
     let file = "efficientdet_d0-f3276ba8.pth";
-    for part in ["--pretrained", &format!("{url}{file}"), &format!("--model efficientdet_d0 --weights {file}")] {
+    for part in
+        ["--pretrained", &format!("{url}{file}"), &format!("--model efficientdet_d0 --weights {file}")]
+    {
         assert!(stderr.contains(part), "{stderr}");
     }
     // With nothing named, the default detector and its published weights are meant.

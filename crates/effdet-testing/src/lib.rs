@@ -5,6 +5,8 @@
 //! scripts that ask the reference (`tools/golden`).
 
 pub mod blood_cells;
+#[cfg(doctest)]
+mod book;
 pub mod detections;
 pub mod fixtures;
 pub mod golden;

@@ -10,8 +10,8 @@ use effdet_data::{Batch, Fill, Interpolation, Preprocess, RecordId};
 use effdet_heads::{Anchors, Frame, Truth, decode_batch};
 use effdet_model::{EfficientDet, EfficientDetConfig, HeadOutputs, Predictor};
 use effdet_weights::{
-    Checkpoint, CheckpointMetadata, TransferOptions, TransferReport, identity_keys, save_safetensors,
-    transfer_into,
+    Checkpoint, CheckpointMetadata, ClassHead, TransferOptions, TransferReport, identity_keys,
+    save_safetensors, transfer_into,
 };
 use rayon::prelude::*;
 
@@ -84,14 +84,16 @@ impl DetectorModel {
         self
     }
 
-    /// Takes over the weights of a checkpoint: of a detector, whose class head starts anew if it has other classes, or of
-    /// a backbone alone. What does not fit stays as drawn and is in the report.
+    /// Takes over the weights of a checkpoint: of a detector, whose class head keeps the rows of classes that both know by
+    /// name and starts anew for others, or of a backbone alone. What does not fit stays as drawn and is in the report.
     ///
     /// # Errors
     /// If the file cannot be read, or nothing in it fits.
     pub fn load(mut self, path: impl AsRef<Path>) -> Result<(Self, TransferReport), Error> {
         let checkpoint = Checkpoint::open(path)?;
-        let options = TransferOptions::default();
+        let anchors = self.config.num_scales * self.config.aspect_ratios.len();
+        let class_head = ClassHead::keeping_shared(&checkpoint, anchors, &self.class_map)?;
+        let options = TransferOptions { class_head, ..TransferOptions::default() };
         let is_detector = checkpoint.names().any(|name| name.starts_with("backbone."));
         let report = if is_detector {
             let (network, report) = transfer_into(self.network, &checkpoint, &options)?;

@@ -2,6 +2,46 @@
 
 use effdet_core::ClassMap;
 
+use crate::{Checkpoint, CheckpointMetadata, ClassHead, Error};
+
+/// Number of classes of the class head in a checkpoint whose network has `anchors` at a place of a map; `None` if it has
+/// no such head.
+pub fn class_slots(checkpoint: &Checkpoint, anchors: usize) -> Option<usize> {
+    let head = ["class_net.predict.conv_pw.weight", "class_net.predict.conv.weight"];
+    let rows = *head.iter().find_map(|name| checkpoint.get(name))?.shape.first()?;
+    (anchors > 0 && rows > 0 && rows % anchors == 0).then(|| rows / anchors)
+}
+
+impl ClassHead {
+    /// Keeps the weights of the classes that a checkpoint shares with `classes` by name, if there are any; else
+    /// [`SameCountOrNew`](Self::SameCountOrNew). `anchors` is as for [`class_slots`].
+    ///
+    /// Which classes the checkpoint is for, its metadata says; without, 90 classes are COCO's.
+    ///
+    /// # Errors
+    /// If the metadata is unreadable.
+    pub fn keeping_shared(
+        checkpoint: &Checkpoint,
+        anchors: usize,
+        classes: &ClassMap,
+    ) -> Result<Self, Error> {
+        let metadata = CheckpointMetadata::from_checkpoint(checkpoint)?;
+        let known = match (class_slots(checkpoint, anchors), &metadata.class_names) {
+            (Some(slots), Some(names)) if names.len() == slots => {
+                // A blank name stands for a slot without a class, as COCO has them.
+                let named = (1..).zip(names).filter(|(_, name)| !name.trim().is_empty());
+                ClassMap::from_ids(named.map(|(id, name)| (id, name.clone()))).ok()
+            }
+            (Some(90), None) => Some(ClassMap::coco()),
+            _ => None,
+        };
+        // The last slots may have no class, and then the map is shorter than the head.
+        let known = known.filter(|known| class_slots(checkpoint, anchors) == Some(known.len()));
+        let shared = known.map(|known| SharedClasses::between(&known, classes)).unwrap_or_default();
+        Ok(if shared.classes.is_empty() { Self::SameCountOrNew } else { Self::KeepShared(shared) })
+    }
+}
+
 /// Names of one class in COCO and in Pascal VOC.
 const SYNONYMS: [[&str; 2]; 6] = [
     ["airplane", "aeroplane"],

@@ -28,7 +28,7 @@ mod tensorflow;
 mod transfer;
 
 pub use checkpoint::{Checkpoint, CheckpointOptions, Format, TensorInfo};
-pub use classes::{SharedClass, SharedClasses};
+pub use classes::{SharedClass, SharedClasses, class_slots};
 pub use download::FetchEvent;
 pub use error::Error;
 pub use load::{LoadOptions, load_into};

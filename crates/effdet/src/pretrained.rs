@@ -7,11 +7,11 @@ use effdet_backbones::{Backbone, BackboneConfig};
 use effdet_core::ClassMap;
 use effdet_model::{EfficientDet, EfficientDetConfig};
 use effdet_weights::{
-    Checkpoint, CheckpointMetadata, ClassHead, FetchEvent, LoadOptions, LoadReport, SharedClasses,
-    TransferOptions, TransferReport, WeightsEntry, WeightsKind, WeightsStore, load_into, transfer_into,
+    Checkpoint, ClassHead, FetchEvent, LoadOptions, LoadReport, TransferOptions, TransferReport,
+    WeightsEntry, WeightsKind, WeightsStore, load_into, transfer_into,
 };
 
-use crate::{Detector, DetectorOptions, Error, resolve};
+use crate::{Detector, DetectorOptions, Error};
 
 impl Detector {
     /// The published detector of this name on the processor, such as `tf_efficientdet_d0`. Its weights are fetched if
@@ -129,35 +129,14 @@ pub fn transfer(
     device: &Device,
 ) -> Result<(EfficientDet, TransferReport), Error> {
     let config = config.clone().with_num_classes(classes.len());
-    let class_head = match checkpoint_classes(checkpoint, &config)? {
-        Some(known) if keep_shared => {
-            let shared = SharedClasses::between(&known, classes);
-            if shared.classes.is_empty() { ClassHead::SameCountOrNew } else { ClassHead::KeepShared(shared) }
-        }
-        _ => ClassHead::SameCountOrNew,
+    let anchors = config.num_scales * config.aspect_ratios.len();
+    let class_head = if keep_shared {
+        ClassHead::keeping_shared(checkpoint, anchors, classes)?
+    } else {
+        ClassHead::SameCountOrNew
     };
     let options = TransferOptions { class_head, ..Default::default() };
     Ok(transfer_into(config.init(device)?, checkpoint, &options)?)
-}
-
-/// The classes that a checkpoint's class head is for.
-fn checkpoint_classes(
-    checkpoint: &Checkpoint,
-    config: &EfficientDetConfig,
-) -> Result<Option<ClassMap>, Error> {
-    let metadata = CheckpointMetadata::from_checkpoint(checkpoint)
-        .map_err(|source| Error::Metadata { path: checkpoint.path().into(), source: source.into() })?;
-    let anchors = config.num_scales * config.aspect_ratios.len();
-    let slots = resolve::classes_in_head(checkpoint, anchors);
-    let Some(slots) = slots else { return Ok(None) };
-    let config = config.clone().with_num_classes(slots);
-    let named = metadata.class_names.is_some() || slots == 90;
-    if !named {
-        return Ok(None);
-    }
-    let map = resolve::class_map(&config, &metadata, &DetectorOptions::default(), checkpoint)?;
-    // The last slots may have no class.
-    Ok((map.len() == slots).then_some(map))
 }
 
 fn fetch(

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use effdet_core::{ClassMap, ImageSize};
 use effdet_data::{Fill, Interpolation, Preprocess};
 use effdet_model::EfficientDetConfig;
-use effdet_weights::{Checkpoint, CheckpointMetadata};
+use effdet_weights::{Checkpoint, CheckpointMetadata, class_slots};
 use serde_json::Value;
 
 use crate::identify::{hint, identify};
@@ -58,7 +58,7 @@ pub(crate) fn configuration(
     let anchors = config.num_scales.saturating_mul(config.aspect_ratios.len());
     let asked = options.labels.as_ref().map(ClassMap::len).or(options.num_classes);
     let stored = metadata.class_names.as_ref().map(Vec::len);
-    let in_file = classes_in_head(checkpoint, anchors);
+    let in_file = class_slots(checkpoint, anchors);
     config.num_classes = asked.or(in_file).or(stored).unwrap_or(config.num_classes);
     if let (Some(labels), Some(classes)) = (&options.labels, in_file)
         && labels.len() != classes
@@ -95,13 +95,6 @@ fn architecture(
 fn stored_configuration(checkpoint: &Checkpoint, config: &Value) -> Result<EfficientDetConfig, Error> {
     serde_json::from_value(config.clone())
         .map_err(|source| Error::Metadata { path: checkpoint.path().into(), source: source.into() })
-}
-
-/// Outputs of the class head over the anchors of a cell.
-pub(crate) fn classes_in_head(checkpoint: &Checkpoint, anchors: usize) -> Option<usize> {
-    let head = ["class_net.predict.conv_pw.weight", "class_net.predict.conv.weight"];
-    let rows = *head.iter().find_map(|name| checkpoint.get(name))?.shape.first()?;
-    (anchors > 0 && rows > 0 && rows % anchors == 0).then(|| rows / anchors)
 }
 
 /// Bounds far beyond any detector, because a configuration can come from a file and is built before its tensors are

@@ -1,0 +1,12 @@
+//! The Rust blocks of the README and of docs/, compiled and where they can be run as documentation tests.
+
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+#[doc = include_str!("../../../docs/detect.md")]
+mod detect {}
+#[doc = include_str!("../../../docs/formats.md")]
+mod formats {}
+#[doc = include_str!("../../../docs/transforms.md")]
+mod transforms {}
+#[doc = include_str!("../../../docs/pets.md")]
+mod pets {}
