@@ -12,6 +12,7 @@ pub mod image_size;
 pub mod iou;
 pub mod letterbox;
 pub mod suggest;
+pub mod tiles;
 
 pub use bbox::{XywhBox, XyxyBox, YxyxBox};
 pub use class_map::ClassMap;
@@ -19,3 +20,4 @@ pub use detection::Detection;
 pub use error::Error;
 pub use image_size::ImageSize;
 pub use letterbox::{Letterbox, Placement};
+pub use tiles::{Tile, tiles};

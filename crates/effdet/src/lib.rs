@@ -37,6 +37,7 @@ mod release;
 mod resolve;
 mod save;
 pub mod validate;
+mod views;
 
 pub use effdet_backbones as backbones;
 pub use effdet_bifpn as bifpn;
@@ -59,3 +60,4 @@ pub use options::{DetectorOptions, read_labels};
 pub use pretrained::{backbone_from_pretrained, load_backbone, transfer, with_pretrained_backbone};
 pub use release::weights_url;
 pub use resolve::{check_image_size, configuration_named};
+pub use views::{DetectOptions, SliceMerge, Slices, TestTimeAugmentation};
