@@ -752,18 +752,18 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_help_are_command_lines() {
-        let mut count = 0;
-        for text in examples::ALL {
-            for line in text.lines().filter_map(|line| line.strip_prefix("  effdet ")) {
-                let line = line.split(['|', '>']).next().unwrap().replace('\'', "");
-                let words = ["effdet"].into_iter().chain(line.split_whitespace());
-                if let Err(error) = Cli::try_parse_from(words) {
-                    panic!("effdet {line}: {error}");
-                }
-                count += 1;
+        let lines = examples::ALL.iter().flat_map(|text| text.lines().map(str::trim_start));
+        let commands: Vec<&str> = lines.filter(|line| line.starts_with("effdet ")).collect();
+        assert!(commands.len() >= 2 * examples::ALL.len(), "only {} examples", commands.len());
+        for line in commands {
+            let command = line.split(['|', '>']).next().unwrap_or_default();
+            // The last one of the first page asks for help, which is no error.
+            if let Err(error) = Cli::try_parse_from(words(command))
+                && error.use_stderr()
+            {
+                panic!("{line}: {error}");
             }
         }
-        assert!(count >= 2 * examples::ALL.len() - 2, "{count} examples");
     }
 
     #[test]

@@ -42,7 +42,8 @@ fn every_shell_has_its_completions() {
 fn bash_takes_its_completions() {
     let (script, _) = output(effdet().args(["completions", "bash"]));
     let words = "COMP_WORDS=(effdet predict --sav); COMP_CWORD=2; _effdet effdet --sav predict; echo \"${COMPREPLY[@]}\"";
-    let bash = std::process::Command::new("bash").args(["-c", &format!("{script}\n{words}")]).output().unwrap();
+    let bash =
+        std::process::Command::new("bash").args(["-c", &format!("{script}\n{words}")]).output().unwrap();
     let reply = String::from_utf8(bash.stdout).unwrap();
     assert!(reply.contains("--save-coco") && reply.contains("--save-voc"), "{reply}");
 }

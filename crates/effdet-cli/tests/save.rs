@@ -44,9 +44,8 @@ fn parsed(format: Format, source: &Source) -> Found {
         let row = |object: &effdet::data::Object| (object.bbox, classes.label(object.class_id), object.score);
         record.objects.iter().map(row).collect()
     };
-    let name = |record: &effdet::data::Record| {
-        record.path.file_name().unwrap().to_string_lossy().into_owned()
-    };
+    let name =
+        |record: &effdet::data::Record| record.path.file_name().unwrap().to_string_lossy().into_owned();
     dataset.records.iter().map(|record| (name(record), rows(record))).collect()
 }
 
@@ -56,7 +55,10 @@ fn assert_same(found: &Found, expected: &Found, tolerance: f32, has_scores: bool
         assert_eq!(found[name].len(), rows.len(), "{name}");
         for ((bbox, label, score), expected) in found[name].iter().zip(rows) {
             let corners = <[f32; 4]>::from(*bbox).into_iter().zip(<[f32; 4]>::from(expected.0));
-            assert!(corners.into_iter().all(|(a, b)| (a - b).abs() <= tolerance), "{name}: {bbox:?} {expected:?}");
+            assert!(
+                corners.into_iter().all(|(a, b)| (a - b).abs() <= tolerance),
+                "{name}: {bbox:?} {expected:?}"
+            );
             assert_eq!((label, *score), (&expected.1, expected.2.filter(|_| has_scores)), "{name}");
         }
     }
@@ -69,8 +71,16 @@ fn every_format_reads_back_as_what_was_found() {
     fixture.picture("in/b.jpg", 120, 60);
     fixture.picture("other/c.png", 40, 90);
     let options = [
-        "--max-detections", "6", "--save-coco", "found.json", "--save-csv", "found.csv", "--save-yolo", "yolo",
-        "--save-voc", "voc",
+        "--max-detections",
+        "6",
+        "--save-coco",
+        "found.json",
+        "--save-csv",
+        "found.csv",
+        "--save-yolo",
+        "yolo",
+        "--save-voc",
+        "voc",
     ];
     let expected = reported(&fixture, &options);
     assert_eq!(expected.len(), 3);
@@ -113,8 +123,11 @@ fn lines_of_json_hold_pictures_and_errors() {
     fixture.picture("a.png", 80, 64);
     let mut command = fixture.predict(&["a.png", "gone.png"]);
     let output = command.args(["--score", "0", "--jsonl", "-"]).assert().code(1).get_output().clone();
-    let lines: Vec<Value> =
-        output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let lines: Vec<Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
     assert_eq!(lines.len(), 2);
     let of = |name: &str| lines.iter().find(|line| line["path"] == name).unwrap();
     assert_eq!(of("a.png")["detections"].as_array().unwrap().len(), 100);

@@ -159,7 +159,10 @@ fn a_video_that_ends_in_the_middle_gives_what_is_there_and_says_so() {
         let mut command = video(&fixture, name);
         command.args(["--out", "drawn.mp4", "--jsonl", "found.jsonl"]);
         let stderr = fails(&mut command, 1);
-        assert!(stderr.contains(&format!("error: {name} ends after")) && stderr.contains("of 24 frames"), "{stderr}");
+        assert!(
+            stderr.contains(&format!("error: {name} ends after")) && stderr.contains("of 24 frames"),
+            "{stderr}"
+        );
         let frames = lines(&fixture.path("found.jsonl")).len();
         assert!((1..24).contains(&frames), "{frames}");
         assert_eq!(measure(&fixture.path("drawn.mp4")).2, frames as u64);

@@ -38,8 +38,7 @@ fn slices_and_augmentation_are_those_of_the_library() {
 
     let scales = vec![1.0, 1.5];
     let augmentation = TestTimeAugmentation { scales, ..TestTimeAugmentation::default() };
-    let augmented =
-        DetectOptions { augmentation: Some(augmentation), batch: 1, ..DetectOptions::default() };
+    let augmented = DetectOptions { augmentation: Some(augmentation), batch: 1, ..DetectOptions::default() };
     let report = fixture.json(&["wide.png"], &["--tta", "flip,scale:1.5"]);
     assert_same(&detections(&report), &detector.detect_with(&picture, &augmented).unwrap());
     assert_ne!(detections(&report), detections(&plain));
