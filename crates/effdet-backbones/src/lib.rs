@@ -1,5 +1,8 @@
 //! Feature networks in the manner of timm's `features_only`, on [Burn](burn).
 //!
+//! Use it alone for the features of a picture at several strides, for a detector, a segmenter or a classifier of your
+//! own; sizes and channels are known before anything is built. Published weights come with `effdet-weights`.
+//!
 //! ```
 //! use burn::tensor::{Device, Tensor};
 //! use effdet_backbones::create;

@@ -3,14 +3,34 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use effdet::data::{Format, Pixels, Source};
 use effdet::prelude::ImageSize;
 
+mod examples;
+mod save;
+mod video;
+mod views;
+
+pub use save::SaveArgs;
+pub use video::VideoArgs;
+pub use views::ViewArgs;
+
 /// EfficientDet object detection.
+///
+/// NO_COLOR=1 switches colours off; EFFDET_LOG=LEVEL, such as `debug` or `effdet=trace`, shows logs.
 #[derive(Debug, Parser)]
-#[command(name = "effdet", version)]
+#[command(name = "effdet", version, after_help = examples::EFFDET)]
 pub struct Cli {
+    /// Nothing on standard error but errors: no progress, no notes.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Logs on standard error: -v what happens, -vv in detail, -vvv everything.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
     #[command(subcommand)]
     pub command: Command,
 }
@@ -20,34 +40,51 @@ pub enum Command {
     /// Detect objects in pictures.
     ///
     /// Exit status: 0 all well, 1 some pictures failed, 2 wrong usage or unusable weights.
+    #[command(after_help = examples::PREDICT)]
     Predict(PredictArgs),
+    /// Detect objects in a video or in front of a camera, by the ffmpeg command.
+    ///
+    /// Ctrl-C ends the video properly. Exit status: 0 all well, 1 the video ends early or is damaged, 2 wrong usage,
+    /// unusable weights or no video, 130 interrupted (a camera: 0).
+    #[command(after_help = examples::VIDEO)]
+    Video(VideoArgs),
     /// List the 47 detectors.
+    #[command(after_help = examples::MODELS)]
     Models(ModelsArgs),
     /// Show a network's parts, parameters and multiply-adds.
+    #[command(after_help = examples::INFO)]
     Info(InfoArgs),
     /// Evaluate detections in files against labels in files; no network is needed.
     ///
     /// coco: an instances JSON and a results JSON. voc: a folder of XML (or a VOC folder, or a split file) and a results
     /// JSON or a folder with one text file per class. openimages: the two CSV files.
+    #[command(after_help = examples::EVALUATE)]
     Evaluate(EvaluateArgs),
     /// Run a detector over a labelled data set and evaluate what it finds.
     ///
     /// Exit status: 0 all well, 1 some pictures failed, 2 wrong usage or unusable weights or labels.
+    #[command(after_help = examples::VAL)]
     Val(ValArgs),
     /// Train a detector on a labelled data set.
     ///
     /// Ctrl-C writes a checkpoint and ends; with --resume the run goes on as if it had not stopped. Exit status: 0 all
     /// well, 2 wrong usage, unusable data or a failed run, 130 interrupted.
+    #[command(after_help = examples::TRAIN)]
     Train(TrainArgs),
     /// Time the stages of detection on made-up pictures; weights do not matter for it.
+    #[command(after_help = examples::BENCH)]
     Bench(BenchArgs),
     /// Show what is in a labelled data set: counts, sizes, dirt, and how well a detector's anchors fit.
     ///
     /// Exit status: 0 all well, 1 some pictures of --show failed, 2 wrong usage or unusable labels.
+    #[command(after_help = examples::DATASET)]
     Dataset(DatasetArgs),
     /// Fetch, list, check and convert weights.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::WEIGHTS)]
     Weights(WeightsCommand),
+    /// Print the completion script of a shell.
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
 }
 
 /// What to do with weights.
@@ -160,6 +197,13 @@ pub enum FloatType {
 }
 
 #[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
 pub struct PredictArgs {
     /// Pictures, folders (their pictures, not those of sub-folders, by name) and quoted globs.
     #[arg(required = true, value_name = "SOURCE")]
@@ -167,6 +211,9 @@ pub struct PredictArgs {
 
     #[command(flatten)]
     pub detector: DetectorArgs,
+
+    #[command(flatten)]
+    pub views: ViewArgs,
 
     /// Least score of a detection.
     #[arg(long, default_value = "0.3", value_parser = fraction)]
@@ -176,9 +223,21 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
+    /// Write each picture's detections as one line of JSON, as they come; `-` is standard output, then without the table.
+    #[arg(long, value_name = "FILE")]
+    pub jsonl: Option<PathBuf>,
+
     /// Write annotated pictures into this folder.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub save: SaveArgs,
+
+    /// Go on with the pictures that arrive in the folders, which are looked at every so many seconds [if given without: 1].
+    /// Ctrl-C ends it; what is written at the end (all but --jsonl and --out) is written then.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = interval)]
+    pub watch: Option<f32>,
 }
 
 /// Which detector, and how it runs.
@@ -340,6 +399,9 @@ pub struct ValArgs {
 
     #[command(flatten)]
     pub detector: DetectorArgs,
+
+    #[command(flatten)]
+    pub views: ViewArgs,
 
     /// Least score of a detection.
     #[arg(long, default_value = "0.001", value_parser = fraction)]
@@ -598,6 +660,13 @@ impl FromStr for Channels {
     }
 }
 
+fn interval(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected seconds, from 0.01 to a day".to_owned()),
+    }
+}
+
 fn deviation(text: &str) -> Result<Channels, String> {
     let channels: Channels = text.parse()?;
     match channels.0.iter().find(|value| **value <= 0.0) {
@@ -679,6 +748,29 @@ mod tests {
             }
         }
         assert!(commands >= 15, "only {commands} commands in the docs");
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_command_lines() {
+        let lines = examples::ALL.iter().flat_map(|text| text.lines().map(str::trim_start));
+        let commands: Vec<&str> = lines.filter(|line| line.starts_with("effdet ")).collect();
+        assert!(commands.len() >= 2 * examples::ALL.len(), "only {} examples", commands.len());
+        for line in commands {
+            let command = line.split(['|', '>']).next().unwrap_or_default();
+            // The last one of the first page asks for help, which is no error.
+            if let Err(error) = Cli::try_parse_from(words(command))
+                && error.use_stderr()
+            {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "help") {
+            assert!(command.get_after_help().is_some(), "{}", command.get_name());
+        }
     }
 
     #[test]

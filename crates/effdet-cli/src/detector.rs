@@ -7,6 +7,7 @@ use effdet::weights::{WeightsEntry, WeightsStore};
 use effdet::{check_image_size, read_labels, weights_url};
 
 use crate::args::DetectorArgs;
+use crate::logging::note;
 use crate::output::describe;
 use crate::progress::Transfers;
 
@@ -65,7 +66,7 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
         && let [first, ..] = report.non_finite.as_slice()
     {
         let (path, count, name) = (report.path.display(), report.non_finite.len(), &first.name);
-        eprintln!("warning: {path}: {count} tensors hold NaN or infinity, the first is {name}");
+        note!("warning: {path}: {count} tensors hold NaN or infinity, the first is {name}");
     }
     Ok(detector)
 }

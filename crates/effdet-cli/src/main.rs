@@ -5,10 +5,15 @@
 mod args;
 mod commands;
 mod detector;
+mod ffmpeg;
+mod interrupt;
+mod logging;
 mod output;
 mod progress;
 mod report;
+mod saved;
 mod sources;
+mod watch;
 
 use std::io;
 use std::process::ExitCode;
@@ -20,7 +25,10 @@ use clap::Parser;
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    let result = logging::init(cli.quiet, cli.verbose).and_then(|()| match cli.command {
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Video(args) => commands::video::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Models(args) => commands::models::run(&args),
         Command::Info(args) => commands::info::run(&args),
@@ -30,7 +38,7 @@ fn main() -> ExitCode {
         Command::Val(args) => commands::val::run(&args),
         Command::Dataset(args) => commands::dataset::run(&args),
         Command::Weights(command) => commands::weights::run(&command),
-    };
+    });
     result.unwrap_or_else(|error| {
         // `effdet models | head` is no failure.
         let pipe = error.downcast_ref::<io::Error>().map(io::Error::kind);

@@ -53,6 +53,18 @@ impl DetectionReport {
     }
 }
 
+/// What `effdet video --jsonl` writes for each frame.
+#[derive(Debug, Serialize)]
+pub struct FrameReport {
+    /// Number of the frame, from 0.
+    pub frame: u64,
+    /// Seconds from the start.
+    pub time: f64,
+    pub width: u32,
+    pub height: u32,
+    pub detections: Vec<DetectionReport>,
+}
+
 /// Writes one picture's table.
 pub fn write_table(to: &mut impl Write, image: &ImageReport) -> io::Result<()> {
     let ImageReport { path, width, height, detections } = image;
@@ -132,6 +144,32 @@ impl JsonTarget {
                 replace(path, report).with_context(|| format!("cannot write {}", path.display()))
             }
         }
+    }
+}
+
+/// Where `--jsonl` goes: one JSON value per line, each written at once.
+pub struct JsonLines {
+    to: Box<dyn Write>,
+    /// Whether it is standard output.
+    pub is_stdout: bool,
+}
+
+impl JsonLines {
+    /// Opens the file.
+    pub fn create(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self { to: Box::new(io::stdout()), is_stdout: true });
+        }
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { to: Box::new(file), is_stdout: false })
+    }
+
+    /// Writes a line.
+    pub fn write(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.to.write_all(&line)?;
+        self.to.flush()
     }
 }
 

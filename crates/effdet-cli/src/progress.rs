@@ -5,12 +5,14 @@ use std::io::{IsTerminal, stderr};
 use effdet::weights::FetchEvent;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::logging::{self, note};
+
 /// Pictures from which a bar is worth its line.
 const WORTH_IT: usize = 5;
 
 /// A bar on standard error, hidden for a few pictures or where nobody looks.
 pub fn bar(pictures: usize) -> ProgressBar {
-    if pictures < WORTH_IT || !stderr().is_terminal() {
+    if pictures < WORTH_IT || !is_shown() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(pictures as u64);
@@ -18,6 +20,26 @@ pub fn bar(pictures: usize) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+/// A bar for the frames of a video, and how many there are each second.
+pub fn frames(total: Option<u64>) -> ProgressBar {
+    if !is_shown() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match total {
+        Some(total) => (ProgressBar::new(total), "{bar:40} {pos}/{len} frames, {per_sec}, {eta} left"),
+        None => (ProgressBar::no_length(), "{spinner} {pos} frames, {per_sec}"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Whether somebody looks at standard error, and wants to.
+pub fn is_shown() -> bool {
+    stderr().is_terminal() && !logging::is_quiet()
 }
 
 /// A bar for bytes that arrive, and a line for what goes wrong.
@@ -35,10 +57,10 @@ impl Transfers {
     /// Shows what happens.
     pub fn show(&mut self, event: &FetchEvent<'_>) {
         match event {
-            FetchEvent::Waiting => eprintln!("{}: another process is fetching it, waiting", self.name),
+            FetchEvent::Waiting => note!("{}: another process is fetching it, waiting", self.name),
             FetchEvent::Transfer { url, done, total } => {
                 let bar = self.bar.get_or_insert_with(|| {
-                    eprintln!("{}: fetching {}", self.name, url.split('?').next().unwrap_or(url));
+                    note!("{}: fetching {}", self.name, url.split('?').next().unwrap_or(url));
                     transfer_bar()
                 });
                 if let Some(total) = total {
@@ -50,7 +72,7 @@ impl Transfers {
                 }
             }
             FetchEvent::Retry { error, wait } => {
-                eprintln!("{}: {error}; trying again in {:.0} s", self.name, wait.as_secs_f64());
+                note!("{}: {error}; trying again in {:.0} s", self.name, wait.as_secs_f64());
             }
             _ => {}
         }
@@ -58,7 +80,7 @@ impl Transfers {
 }
 
 fn transfer_bar() -> ProgressBar {
-    if !stderr().is_terminal() {
+    if !is_shown() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::no_length();

@@ -14,6 +14,7 @@ use effdet::train::save_diagnosis;
 use serde::Serialize;
 
 use crate::args::Metric;
+use crate::logging;
 use crate::output::{JsonTarget, printable};
 
 /// How an evaluation counts.
@@ -80,7 +81,9 @@ impl Numbers {
 
     /// Shows the table and what was odd in the input, and writes the JSON.
     pub fn publish(&self, json: Option<&JsonTarget>) -> Result<()> {
-        eprint!("{}", self.findings());
+        if !logging::is_quiet() {
+            eprint!("{}", self.findings());
+        }
         if !matches!(json, Some(JsonTarget::Stdout)) {
             let mut to = io::stdout().lock();
             to.write_all(self.table().as_bytes())?;

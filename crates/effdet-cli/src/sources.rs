@@ -63,7 +63,8 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
     Ok(pictures)
 }
 
-fn is_picture(path: &Path) -> bool {
+/// Whether this is a file with the name of a picture.
+pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     EXTENSIONS.contains(&extension.as_str()) && !path.is_dir()
 }

@@ -22,6 +22,16 @@ pub enum Error {
         /// Size of the network input.
         target: ImageSize,
     },
+    /// A picture that cannot be cut into tiles.
+    #[error("cannot cut an image of {picture} into tiles of {tile}: {reason}")]
+    Tiles {
+        /// Size of the picture.
+        picture: ImageSize,
+        /// Size of a tile.
+        tile: ImageSize,
+        /// What is wrong.
+        reason: String,
+    },
     /// Class ids count from 1; 0 is the background.
     #[error("class `{name}` has id 0, but class ids start at 1")]
     ClassIdZero {

@@ -24,6 +24,17 @@ pub fn iou_with_areas(a: &XyxyBox, area_a: f32, b: &XyxyBox, area_b: f32) -> f32
     if union > 0.0 { intersection / union } else { 0.0 }
 }
 
+/// Intersection over the smaller of two boxes, in `[0, 1]`; 0 where one has no area.
+///
+/// Unlike [`iou`] it is 1 for a part of an object inside the whole, which is what a cut through a picture leaves.
+#[inline]
+pub fn ios(a: &XyxyBox, b: &XyxyBox) -> f32 {
+    let (area_a, area_b) = (a.area(), b.area());
+    let smaller = lesser(area_a, area_b);
+    let (intersection, _) = overlap(a, area_a, b, area_b);
+    if smaller > 0.0 { intersection / smaller } else { 0.0 }
+}
+
 /// Generalised IoU, in `[-1, 1]`: `iou - (hull - union) / hull`, with the area of the smallest enclosing box
 /// as `hull`.
 ///
@@ -115,10 +126,17 @@ mod tests {
     }
 
     #[test]
+    fn a_part_overlaps_the_whole_entirely() {
+        let part = XyxyBox::new(0.0, 0.0, 5.0, 20.0);
+        assert_eq!((ios(&A, &part), ios(&part, &A), iou(&A, &part)), (1.0, 1.0, 0.5));
+        assert_eq!((ios(&A, &B), ios(&A, &FAR)), (0.25, 0.0));
+    }
+
+    #[test]
     fn boxes_without_area_overlap_nothing() {
         let point = XyxyBox::new(3.0, 3.0, 3.0, 3.0);
         let inverted = XyxyBox::new(8.0, 8.0, 2.0, 2.0);
-        for f in [iou, giou, diou, ciou] {
+        for f in [iou, ios, giou, diou, ciou] {
             assert_eq!(f(&point, &point), 0.0);
             assert!(f(&A, &inverted).is_finite());
         }

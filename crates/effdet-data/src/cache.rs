@@ -12,7 +12,7 @@ use crate::options::{ParseOptions, Source};
 use crate::{Error, LabelFormat, Parsed, files};
 
 /// Begins every cache file; the digit changes with the form of what follows.
-const MAGIC: &[u8; 16] = b"effdet-labels 1\n";
+const MAGIC: &[u8; 16] = b"effdet-labels 2\n";
 
 /// Where a data set came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

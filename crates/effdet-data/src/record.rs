@@ -46,6 +46,8 @@ pub struct Object {
     pub class_id: u32,
     /// Area of its mask in square pixels, where the format states one (COCO's `area`, which evaluation ranks sizes by).
     pub area: Option<f32>,
+    /// Confidence in `[0, 1]`, where a detector found it and no person labelled it.
+    pub score: Option<f32>,
     /// A region with many objects of the class that are not told apart (COCO's `iscrowd`).
     pub is_crowd: bool,
     /// Hard to recognise, left out of the evaluation (Pascal VOC).

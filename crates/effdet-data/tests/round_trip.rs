@@ -34,8 +34,9 @@ fn object(size: ImageSize) -> impl Strategy<Value = Object> {
         });
     let whole = any::<bool>();
     let flags = any::<[bool; 8]>();
-    (box_in, whole, 0usize..3, proptest::option::of(0.0f32..1e6), flags).prop_map(
-        |(bbox, whole, class, area, flags)| {
+    let score = proptest::option::of(0.0f32..=1.0);
+    (box_in, whole, 0usize..3, proptest::option::of(0.0f32..1e6), score, flags).prop_map(
+        |(bbox, whole, class, area, score, flags)| {
             let [
                 is_crowd,
                 is_difficult,
@@ -52,6 +53,7 @@ fn object(size: ImageSize) -> impl Strategy<Value = Object> {
                 bbox: if whole && !rounded.is_empty() { rounded } else { bbox },
                 class_id: [1, 2, 7][class],
                 area,
+                score,
                 is_crowd,
                 is_difficult,
                 is_truncated,
@@ -111,13 +113,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn coco_gives_boxes_ids_crowds_and_areas_back(dataset in dataset()) {
+    fn coco_gives_boxes_ids_crowds_areas_and_scores_back(dataset in dataset()) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("instances_all.json");
         write::coco(&dataset, &path).unwrap();
         let parsed = Format::Coco.parse(&Source::new(&path), &options()).unwrap();
         assert_same(&parsed, &dataset, 0.0, |object| Object {
             area: Some(object.area.unwrap_or_else(|| object.bbox.area())),
+            score: object.score,
             is_crowd: object.is_crowd,
             is_ignored: object.is_ignored,
             ..Object::default()

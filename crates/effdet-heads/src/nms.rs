@@ -88,7 +88,7 @@ pub fn nms(candidates: &[Detection], config: &NmsConfig, max_detections: usize) 
     nms_of_ranked(order.into_iter(), config, max_detections)
 }
 
-fn is_usable(candidate: &Detection) -> bool {
+pub(crate) fn is_usable(candidate: &Detection) -> bool {
     candidate.score.is_finite() && candidate.bbox.is_finite()
 }
 

@@ -1,4 +1,23 @@
-//! How good is a detector: COCO, Pascal VOC and OpenImages evaluation from files alone
+//! How good is a detector: COCO, Pascal VOC and OpenImages evaluation, from files or from memory.
+//!
+//! Use it alone for the detections of any detector, in any language: it reads pycocotools' files. In memory:
+//!
+//! ```
+//! use effdet_metrics::{Annotation, BoxEdges, Category, CocoEvaluator, CocoParams, DetectionRecord, Detections, GroundTruth};
+//!
+//! let edges = BoxEdges::from_xyxy([10.0, 10.0, 60.0, 50.0]);
+//! let truth = GroundTruth::new([1.into()], [Category::new(1, "cat")], [Annotation::new(1, 1, edges)])?;
+//! let mut found = Detections::new();
+//! for (x1, score) in [(12.0, 0.9), (200.0, 0.3)] {
+//!     let bbox = BoxEdges::from_xyxy([x1, 10.0, x1 + 50.0, 50.0]);
+//!     found.push(DetectionRecord { image_id: 1.into(), category_id: 1.into(), bbox, score });
+//! }
+//! let report = CocoEvaluator::new(&truth, CocoParams::default())?.evaluate(&found)?;
+//! // An IoU of 0.92 is a hit at nine of the ten thresholds from 0.5 to 0.95.
+//! assert!((report.metrics.ap - 0.9).abs() < 1e-9);
+//! assert_eq!(report.metrics.ap50, 1.0);
+//! # Ok::<(), effdet_metrics::Error>(())
+//! ```
 //!
 //! [`GroundTruth`] and [`Detections`] hold boxes of any origin; readers fill them from COCO JSON, VOC XML and
 //! OpenImages CSV, and training fills them from memory. The metrics work on the pair:

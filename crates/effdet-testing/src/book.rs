@@ -6,6 +6,8 @@ mod readme {}
 mod detect {}
 #[doc = include_str!("../../../docs/formats.md")]
 mod formats {}
+#[doc = include_str!("../../../docs/inference.md")]
+mod inference {}
 #[doc = include_str!("../../../docs/transforms.md")]
 mod transforms {}
 #[doc = include_str!("../../../docs/pets.md")]

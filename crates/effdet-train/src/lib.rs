@@ -1,4 +1,20 @@
-//! Training of EfficientDet detectors: learner, trainer, optimisers, schedules, exact resume
+//! Training of EfficientDet detectors: learner, trainer, optimisers, schedules, exact resume.
+//!
+//! Use it for detectors of `effdet-model`, with data of `effdet-data` or a loader of one's own; its optimisers and
+//! schedules, which go by the names of tensors, serve any Burn module:
+//!
+//! ```
+//! use effdet_train::{Curve, Plateau, Position, Schedule, Warmup};
+//!
+//! let schedule = Schedule {
+//!     warmup: Warmup { length: 10, ..Warmup::default() },
+//!     curve: Curve::Cosine { min: 0.0, lift: 0.0 },
+//!     ..Schedule::default()
+//! };
+//! let at = |step| Position { step, epoch: 0, total_steps: 100, total_epochs: 1 };
+//! let rate = |step| schedule.rate(2e-3, at(step), &Plateau::default(), 0).lr;
+//! assert!(rate(0) < rate(9) && rate(9) > rate(50) && rate(99) < 1e-5);
+//! ```
 //!
 //! [`Learner`] trains in one line, [`Trainer`] runs the steps of a [`TrainModule`] of one's own, [`RunConfig`] is a run as a
 //! file; all three go through [`Engine`]. For a loop by hand there are [`DetectorModel::batch`], [`take_gradients`],

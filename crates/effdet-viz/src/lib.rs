@@ -1,4 +1,18 @@
-//! Boxes and labels drawn on pictures
+//! Boxes and labels drawn on pictures, and charts.
+//!
+//! Use it alone to draw any detections; the font is compiled in.
+//!
+//! ```
+//! use effdet_core::{ClassMap, Detection, XyxyBox};
+//! use effdet_viz::{Style, annotate, class_color};
+//! use image::RgbImage;
+//!
+//! let mut picture = RgbImage::new(320, 240);
+//! let found = Detection { bbox: XyxyBox::new(40.0, 60.0, 200.0, 180.0), score: 0.87, class_id: 1 };
+//! annotate(&mut picture, &[found], &ClassMap::from_names(["cat"])?, &Style::default());
+//! assert_eq!(picture.get_pixel(40, 120), &class_color(1));
+//! # Ok::<(), effdet_core::Error>(())
+//! ```
 
 mod annotate;
 mod chart;

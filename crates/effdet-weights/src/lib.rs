@@ -1,4 +1,21 @@
-//! Checkpoints in and out: safetensors and PyTorch files, strict loading with a report one can act on
+//! Checkpoints in and out: safetensors and PyTorch files, strict loading with a report one can act on.
+//!
+//! Use it alone to look into checkpoints, to load them into any Burn module, or to fetch published weights; nothing in a
+//! file is ever executed.
+//!
+//! ```
+//! use effdet_weights::Checkpoint;
+//!
+//! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/training.pth.tar");
+//! // .pth of any age, training dictionaries, .safetensors, .h5
+//! let checkpoint = Checkpoint::open(path)?;
+//! println!("{:?}, section {:?}", checkpoint.format(), checkpoint.section());
+//! for name in checkpoint.names() {
+//!     println!("{name}: {:?}, {} values", checkpoint.get(name), checkpoint.read_f32(name)?.len());
+//! }
+//! # assert!(!checkpoint.is_empty());
+//! # Ok::<(), effdet_weights::Error>(())
+//! ```
 //!
 //! [`Checkpoint::open`] lists the tensors of a file, whatever wrote it; [`load_into`] fills a Burn module with them, or
 //! says exactly why it cannot; [`save_safetensors`] writes a module that PyTorch, timm and effdet read back. Tensors
@@ -7,6 +24,11 @@
 //!
 //! [`WeightsEntry::named`] finds published weights and [`WeightsStore`] their file, which it fetches with the feature
 //! `hub` and never uses unchecked.
+//!
+//! # Feature flags
+//!
+//! - `detector`: configurations of whole detectors go into a checkpoint's metadata
+//! - `hub`: published weights are downloaded
 
 mod checkpoint;
 mod classes;

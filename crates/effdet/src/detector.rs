@@ -1,6 +1,7 @@
 //! Pictures in, detections out.
 
 use std::path::Path;
+use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use effdet_core::{ClassMap, Detection};
@@ -59,6 +60,10 @@ impl Detector {
             .map_err(|error| explain(error, &config, checkpoint, device))?;
         // Only now is the number of classes backed by values.
         let class_map = resolve::class_map(&config, &metadata, options, checkpoint)?;
+        tracing::info!(
+            path = %checkpoint.path().display(), model = %config.name, classes = config.num_classes,
+            size = %config.image_size, "loaded a checkpoint"
+        );
         let predictor = Predictor::new(model, config);
         Ok(Self { predictor, preprocess, class_map, device: device.clone(), load_report: Some(report) })
     }
@@ -110,7 +115,17 @@ impl Detector {
     /// # Errors
     /// If a picture was prepared for another size or the device fails.
     pub fn detect_prepared(&self, pictures: &[Prepared]) -> Result<Vec<Vec<Detection>>, Error> {
-        let size = self.preprocess.size;
+        self.detect_prepared_with(pictures, &self.preprocess, &self.config().decode)
+    }
+
+    /// Detections in pictures prepared by `preprocess`, with other settings than the detector's own.
+    pub(crate) fn detect_prepared_with(
+        &self,
+        pictures: &[Prepared],
+        preprocess: &Preprocess,
+        decode: &DecodeConfig,
+    ) -> Result<Vec<Vec<Detection>>, Error> {
+        let size = preprocess.size;
         if pictures.is_empty() {
             return Ok(Vec::new());
         }
@@ -123,10 +138,16 @@ impl Detector {
         values
             .par_chunks_exact_mut(3 * size.area())
             .zip(pictures)
-            .try_for_each(|(planes, picture)| self.preprocess.normalize_into(picture, planes))?;
+            .try_for_each(|(planes, picture)| preprocess.normalize_into(picture, planes))?;
         let data = TensorData::new(values, [pictures.len(), 3, size.height, size.width]);
         let frames: Vec<_> = pictures.iter().map(|picture| Some(Frame::from(&picture.letterbox))).collect();
-        Ok(self.predictor.detect(Tensor::from_data(data, &self.device), &frames)?)
+        let begun = Instant::now();
+        let raw = self.predictor.forward(Tensor::from_data(data, &self.device))?;
+        let network = begun.elapsed();
+        let detections = self.predictor.decode_with(&raw, &frames, decode)?;
+        let decoding = begun.elapsed() - network;
+        tracing::debug!(pictures = pictures.len(), %size, ?network, ?decoding, "detected");
+        Ok(detections)
     }
 
     /// The configuration.

@@ -121,6 +121,9 @@ pub enum Error {
     /// Anchors that cannot be made.
     #[error(transparent)]
     Anchors(#[from] effdet_heads::Error),
+    /// A picture that cannot be sliced.
+    #[error(transparent)]
+    Slices(#[from] effdet_core::Error),
     /// A data set without a box in a picture of known size.
     #[error("{}: no boxes in pictures of known size", root.display())]
     NoBoxes {

@@ -15,15 +15,41 @@
 //! [`Detector`] is a network with everything that belongs to its weights: preprocessing, class names, post-processing.
 //! The crates it is made of are re-exported under short names: [`model`] for the 47 configurations and the network,
 //! [`backbones`], [`bifpn`] and [`heads`] for its parts, [`weights`] for checkpoints, [`data`] for pictures, [`viz`]
-//! for drawing, [`core`](mod@crate::core) for boxes and class names, [`metrics`] for evaluation,
+//! for drawing, [`core`](mod@crate::core) for boxes and class names, [`metrics`] for evaluation, [`train`] for training,
 //! [`nn`] for layers. [`validate`] runs a detector over a labelled data set, [`fit_anchors`] compares its anchors with the
 //! boxes of one.
 //!
+//! Use this crate for detection and training with little code; a program that needs one part depends on that crate alone.
+//! Large pictures are detected in by slices, and pictures in several views, with [`Detector::detect_with`]:
+//!
+//! ```
+//! use effdet::prelude::*;
+//!
+//! // Random weights; a checkpoint is opened with `Detector::from_checkpoint`.
+//! let config = EfficientDetConfig::with_backbone_named("lcnet_035")?.with_num_classes(3);
+//! let mut detector = Detector::random(config, &effdet::device("cpu")?)?;
+//! detector.set_preprocess(Preprocess { size: ImageSize::square(64), ..*detector.preprocess() })?;
+//!
+//! let picture = RgbImage::new(150, 100);
+//! let slices = Some(Slices::new(ImageSize::square(96)));
+//! let augmentation = Some(TestTimeAugmentation::default());
+//! let found = detector.detect_with(&picture, &DetectOptions { slices, augmentation, batch: 4 })?;
+//! assert!(found.iter().all(|found| found.bbox.x2 <= 150.01));
+//! # Ok::<(), effdet::Error>(())
+//! ```
+//!
 //! # Feature flags
 //!
-//! - `flex` (default), `cuda`, `wgpu`, `tch`: Burn's backend of that name, chosen at run time with [`device()`]
-//! - `hub` (default): published weights are downloaded by name
-//! - `libjpeg-turbo`: JPEG decoded to the bits of Pillow's decoder; needs cmake, nasm and a C compiler
+//! | feature | default | what it adds | what it needs |
+//! |---|---|---|---|
+//! | `flex` | yes | the processor, in pure Rust: device `cpu` | |
+//! | `cuda` | | NVIDIA GPUs: device `cuda:0` | CUDA's driver and run-time compiler when it runs |
+//! | `wgpu` | | GPUs through Vulkan, Metal or DirectX: device `wgpu` | a driver |
+//! | `tch` | | LibTorch: device `tch` | LibTorch |
+//! | `hub` | yes | published weights downloaded by name | |
+//! | `libjpeg-turbo` | | JPEG decoded to the bits of Pillow's decoder | cmake, nasm and a C compiler |
+//!
+//! The device is chosen at run time, by [`device()`].
 
 mod anchor_fit;
 mod detector;
@@ -37,6 +63,7 @@ mod release;
 mod resolve;
 mod save;
 pub mod validate;
+mod views;
 
 pub use effdet_backbones as backbones;
 pub use effdet_bifpn as bifpn;
@@ -59,3 +86,4 @@ pub use options::{DetectorOptions, read_labels};
 pub use pretrained::{backbone_from_pretrained, load_backbone, transfer, with_pretrained_backbone};
 pub use release::weights_url;
 pub use resolve::{check_image_size, configuration_named};
+pub use views::{DetectOptions, SliceMerge, Slices, TestTimeAugmentation};

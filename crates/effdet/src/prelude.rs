@@ -8,4 +8,4 @@ pub use effdet_model::EfficientDetConfig;
 pub use effdet_viz::{Style, annotate, save_jpeg, save_png};
 pub use image::RgbImage;
 
-pub use crate::{Detector, DetectorOptions};
+pub use crate::{DetectOptions, Detector, DetectorOptions, SliceMerge, Slices, TestTimeAugmentation};

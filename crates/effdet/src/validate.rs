@@ -8,7 +8,7 @@ use effdet_metrics::Detections;
 pub use effdet_train::{ground_truth, image_id};
 use rayon::prelude::*;
 
-use crate::{Detector, Error};
+use crate::{DetectOptions, Detector, Error};
 
 /// What a detector found in a data set.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +44,34 @@ pub fn detect_dataset(
                 }
             });
         }
+        progress(found.detections.len());
+    }
+    Ok(found)
+}
+
+/// As [`detect_dataset`], by slices or with test-time augmentation.
+///
+/// # Errors
+/// As [`detect_dataset`], and for options out of range.
+pub fn detect_dataset_with(
+    detector: &Detector,
+    dataset: &Dataset,
+    options: &DetectOptions,
+    mut progress: impl FnMut(usize),
+) -> Result<Found, Error> {
+    if options.is_plain() {
+        return detect_dataset(detector, dataset, options.batch, progress);
+    }
+    let mut found = Found::default();
+    for record in &dataset.records {
+        let detections = match decode_file(&record.path, &DecodeLimits::default()) {
+            Ok(picture) => detector.detect_with(&picture, options)?,
+            Err(error) => {
+                found.failures.push((record.path.clone(), error.to_string()));
+                Vec::new()
+            }
+        };
+        found.detections.push(detections);
         progress(found.detections.len());
     }
     Ok(found)

@@ -20,6 +20,7 @@ use effdet::{AnchorFit, Coverage, check_image_size, configuration_named, fit_anc
 use serde::Serialize;
 
 use crate::args::DatasetArgs;
+use crate::logging::note;
 use crate::output::{JsonTarget, printable};
 
 /// Some pictures could not be drawn.
@@ -103,7 +104,7 @@ fn read(args: &DatasetArgs) -> Result<Parsed> {
     let parsed = args.format.parse(&source, &options)?;
     if parsed.dataset.records.is_empty() {
         for dirt in parsed.dirt.occurrences.iter().take(EXAMPLES) {
-            eprintln!("{dirt}");
+            note!("{dirt}");
         }
         let split = args.split.as_ref().map_or_else(String::new, |split| format!(" in the split `{split}`"));
         bail!("{}: no labelled pictures{split}", args.data.display());
@@ -305,7 +306,7 @@ fn plots(folder: &Path, report: &Report, dataset: &Dataset, text: &str) -> Resul
     let figures: Vec<(&str, &str)> =
         figures.iter().map(|(file, caption)| (file.as_str(), caption.as_str())).collect();
     save_page(folder.join("index.html"), &title, text, &figures)?;
-    eprintln!("wrote {}", folder.join("index.html").display());
+    note!("wrote {}", folder.join("index.html").display());
     Ok(())
 }
 
@@ -360,7 +361,7 @@ fn show(folder: &Path, dataset: &Dataset, count: usize) -> Result<usize> {
         // The index keeps pictures of the same name in different folders apart.
         let path = folder.join(format!("{index:06}_{stem}.png"));
         save_png(&path, &picture)?;
-        eprintln!("wrote {}", path.display());
+        note!("wrote {}", path.display());
     }
     Ok(failed)
 }

@@ -1,6 +1,7 @@
 //! The sub-commands.
 
 pub mod bench;
+pub mod completions;
 pub mod dataset;
 pub mod evaluate;
 pub mod info;
@@ -8,4 +9,5 @@ pub mod models;
 pub mod predict;
 pub mod train;
 pub mod val;
+pub mod video;
 pub mod weights;

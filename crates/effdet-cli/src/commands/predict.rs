@@ -5,19 +5,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use effdet::data::Prepared;
 use effdet::prelude::*;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use crate::args::PredictArgs;
+use crate::logging::note;
 use crate::output::{
-    DetectionReport, ImageError, ImageReport, JsonTarget, OutFolder, Report, describe, is_jpeg, printable,
-    write_table,
+    DetectionReport, ImageError, ImageReport, JsonLines, JsonTarget, OutFolder, Report, describe, is_jpeg,
+    printable, write_table,
 };
-use crate::{detector, progress, sources};
+use crate::saved::Saved;
+use crate::watch::Watch;
+use crate::{detector, interrupt, progress, sources};
 
 const JPEG_QUALITY: u8 = 95;
 /// Some pictures failed.
@@ -26,29 +30,46 @@ const FAILED: u8 = 1;
 /// Detects objects in all pictures of the sources.
 pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let detector = detector::load(&args.detector, args.score)?;
-    let pictures = sources::expand(&args.sources)?;
+    let watch = args.watch.map(|_| Watch::new(&args.sources, args.out.as_deref())).transpose()?;
+    let pictures = if watch.is_some() { Vec::new() } else { sources::expand(&args.sources)? };
     let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
+    let jsonl = args.jsonl.as_deref().map(JsonLines::create).transpose()?;
     let out = args.out.as_deref().map(|folder| OutFolder::create(folder, &pictures)).transpose()?;
+    let saved = Saved::new(&args.save)?;
+    let to_stdout = [matches!(json, Some(JsonTarget::Stdout)), jsonl.as_ref().is_some_and(|to| to.is_stdout)];
+    if to_stdout == [true; 2] {
+        bail!("--json and --jsonl cannot both be standard output");
+    }
 
     let mut run = Run {
         detector: &detector,
-        writes_files: json.is_some() || out.is_some(),
+        options: args.views.options(&args.detector),
+        writes_files: json.is_some() || jsonl.is_some() || out.is_some() || saved.is_wanted(),
+        keeps_report: json.is_some(),
         out,
-        show_table: !matches!(json, Some(JsonTarget::Stdout)),
+        jsonl,
+        saved,
+        show_table: to_stdout == [false; 2],
         bar: progress::bar(pictures.len()),
         report: Report { model: detector.config().name.clone(), images: Vec::new(), errors: Vec::new() },
+        failures: 0,
     };
-    run.all(&pictures, args.detector.batch.into())?;
+    let batch = args.detector.batch.into();
+    match (watch, args.watch) {
+        (Some(watch), Some(seconds)) => run.watch(watch, seconds, batch)?,
+        _ => run.all(&pictures, batch)?,
+    }
     run.bar.finish_and_clear();
-    let report = run.report;
+    let Run { report, saved, failures, .. } = run;
     if let Some(json) = json {
         json.write(&report)?;
     }
-    if report.errors.is_empty() {
+    saved.write(detector.class_map())?;
+    if failures == 0 {
         return Ok(ExitCode::SUCCESS);
     }
     if pictures.len() > 1 {
-        eprintln!("{} of {} pictures failed", report.errors.len(), pictures.len());
+        eprintln!("{failures} of {} pictures failed", pictures.len());
     }
     Ok(ExitCode::from(FAILED))
 }
@@ -58,31 +79,34 @@ struct Source {
     path: PathBuf,
     width: u32,
     height: u32,
-    /// Kept only to be drawn on.
+    /// Kept only to be drawn on, or to be seen in other ways than prepared.
     pixels: Option<RgbImage>,
 }
 
-/// A picture ready for the network, or why it is not.
-type Decoded = Result<(Source, Prepared), (PathBuf, anyhow::Error)>;
+/// A picture ready for the network, prepared unless it is seen in several ways, or why it is not.
+type Decoded = Result<(Source, Option<Prepared>), (PathBuf, anyhow::Error)>;
+
+/// What is done to pictures ahead of detection.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// Nothing, where a picture is seen in several ways.
+    preprocess: Option<Preprocess>,
+    keeps_pixels: bool,
+}
 
 /// Decodes and prepares batch after batch, waiting with each until the one before is taken.
-fn decode_ahead(
-    pictures: &[PathBuf],
-    batch: usize,
-    preprocess: Preprocess,
-    keep: bool,
-    to: &SyncSender<Vec<Decoded>>,
-) {
+fn decode_ahead(pictures: &[PathBuf], batch: usize, ahead: Ahead, to: &SyncSender<Vec<Decoded>>) {
     let load = |path: &Path| -> Result<_> {
         let picture = decode_file(path, &DecodeLimits::default())?;
-        Ok((preprocess.apply(&picture)?, picture))
+        Ok((ahead.preprocess.map(|preprocess| preprocess.apply(&picture)).transpose()?, picture))
     };
     let decode = |path: &PathBuf| {
         let path = path.clone();
         match load(&path) {
             Ok((prepared, picture)) => {
                 let (width, height) = picture.dimensions();
-                Ok((Source { path, width, height, pixels: keep.then_some(picture) }, prepared))
+                let pixels = ahead.keeps_pixels.then_some(picture);
+                Ok((Source { path, width, height, pixels }, prepared))
             }
             Err(error) => Err((path, error)),
         }
@@ -97,21 +121,48 @@ fn decode_ahead(
 /// The state of a run over pictures.
 struct Run<'a> {
     detector: &'a Detector,
+    options: DetectOptions,
     out: Option<OutFolder>,
+    jsonl: Option<JsonLines>,
+    saved: Saved,
     show_table: bool,
     writes_files: bool,
+    /// Whether the report is written at the end; a watched folder has no end.
+    keeps_report: bool,
     bar: ProgressBar,
     report: Report,
+    failures: usize,
 }
 
 impl Run<'_> {
+    /// Detects in what arrives until Ctrl-C.
+    fn watch(&mut self, mut watch: Watch, seconds: f32, batch: usize) -> Result<()> {
+        interrupt::listen()?;
+        note!("watching; Ctrl-C ends");
+        /// Longest time in which Ctrl-C is not noticed.
+        const NAP: Duration = Duration::from_millis(50);
+        while !interrupt::requested() {
+            let arrived = watch.look();
+            self.all(&arrived, batch)?;
+            let mut left = Duration::from_secs_f32(seconds);
+            while !left.is_zero() && !interrupt::requested() {
+                thread::sleep(left.min(NAP));
+                left = left.saturating_sub(NAP);
+            }
+        }
+        Ok(())
+    }
+
     fn all(&mut self, pictures: &[PathBuf], batch: usize) -> Result<()> {
-        let (preprocess, keep) = (*self.detector.preprocess(), self.out.is_some());
+        let is_plain = self.options.is_plain();
+        let preprocess = is_plain.then_some(*self.detector.preprocess());
+        let ahead = Ahead { preprocess, keeps_pixels: self.out.is_some() || !is_plain };
         thread::scope(|scope| {
             // Without room in the channel, one batch is decoded while another is in the network, and no more.
             let (to, batches) = sync_channel(0);
-            scope.spawn(move || decode_ahead(pictures, batch, preprocess, keep, &to));
-            batches.into_iter().try_for_each(|batch| self.batch(batch))
+            scope.spawn(move || decode_ahead(pictures, batch, ahead, &to));
+            let wanted = batches.into_iter().take_while(|_| !interrupt::requested());
+            wanted.map(|batch| self.batch(batch)).collect()
         })
     }
 
@@ -122,20 +173,32 @@ impl Run<'_> {
             match picture {
                 Ok((source, ready)) => {
                     sources.push(source);
-                    prepared.push(ready);
+                    prepared.extend(ready);
                 }
-                Err((path, error)) => self.failed(&path, &error),
+                Err((path, error)) => self.failed(&path, &error)?,
             }
         }
-        match self.detector.detect_prepared(&prepared) {
+        match self.detect(&sources, &prepared) {
             Ok(detections) => self.found(sources, detections)?,
             Err(error) => {
                 let error = anyhow::Error::from(error);
-                sources.iter().for_each(|source| self.failed(&source.path, &error));
+                sources.iter().try_for_each(|source| self.failed(&source.path, &error))?;
             }
         }
         self.bar.inc(count);
         Ok(())
+    }
+
+    fn detect(
+        &self,
+        sources: &[Source],
+        prepared: &[Prepared],
+    ) -> Result<Vec<Vec<Detection>>, effdet::Error> {
+        if self.options.is_plain() {
+            return self.detector.detect_prepared(prepared);
+        }
+        let pictures = sources.iter().filter_map(|source| source.pixels.as_ref());
+        pictures.map(|picture| self.detector.detect_with(picture, &self.options)).collect()
     }
 
     fn found(&mut self, sources: Vec<Source>, detections: Vec<Vec<Detection>>) -> Result<()> {
@@ -146,7 +209,13 @@ impl Run<'_> {
                 detections.iter().map(|detection| DetectionReport::new(detection, classes)).collect();
             let image = ImageReport { path: path.display().to_string(), width, height, detections: reports };
             self.show(&image)?;
-            self.report.images.push(image);
+            if let Some(jsonl) = &mut self.jsonl {
+                jsonl.write(&image)?;
+            }
+            self.saved.add(&path, ImageSize::new(height as usize, width as usize), &detections)?;
+            if self.keeps_report {
+                self.report.images.push(image);
+            }
             if let (Some(out), Some(pixels)) = (&mut self.out, pixels) {
                 let to = out.path_for(&path);
                 drawings.push((path, to, pixels, detections));
@@ -161,7 +230,7 @@ impl Run<'_> {
                 Some((path, saved.err()?))
             })
             .collect();
-        failures.into_iter().for_each(|(path, error)| self.failed(&path, &error.into()));
+        failures.into_iter().try_for_each(|(path, error)| self.failed(&path, &error.into()))?;
         Ok(())
     }
 
@@ -182,11 +251,19 @@ impl Run<'_> {
     }
 
     /// Reports a picture that failed; the rest go on.
-    fn failed(&mut self, path: &Path, error: &anyhow::Error) {
+    fn failed(&mut self, path: &Path, error: &anyhow::Error) -> io::Result<()> {
         let path = path.display().to_string();
         let reason = describe(error);
         let reason = reason.strip_prefix(&format!("{path}: ")).unwrap_or(&reason).to_owned();
         self.bar.suspend(|| eprintln!("error: {}: {}", printable(&path), printable(&reason)));
-        self.report.errors.push(ImageError { path, error: reason });
+        self.failures += 1;
+        let error = ImageError { path, error: reason };
+        if let Some(jsonl) = &mut self.jsonl {
+            jsonl.write(&error)?;
+        }
+        if self.keeps_report {
+            self.report.errors.push(error);
+        }
+        Ok(())
     }
 }

@@ -15,10 +15,9 @@ use effdet::weights::{WeightsEntry, WeightsStore};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{RecipeName, TrainArgs};
+use crate::interrupt::INTERRUPTED;
+use crate::logging::{self, note};
 use crate::progress::Transfers;
-
-/// Ended by a signal, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 /// Trains.
 pub fn run(args: &TrainArgs) -> Result<ExitCode> {
@@ -40,13 +39,13 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     let start = RunConfig { weights: config.weights.clone().filter(|_| !has_checkpoint), ..config.clone() };
     let prepared = start.prepare(&device)?;
     for dirt in prepared.dirt.iter().filter(|dirt| !dirt.is_clean()) {
-        eprintln!("{dirt}");
+        note!("{dirt}");
     }
     if let Some(report) = &prepared.loaded {
-        eprintln!("{report}");
+        note!("{report}");
     }
     let (mut model, train, valid) = (prepared.model, prepared.train, prepared.valid);
-    eprintln!(
+    note!(
         "{} on {} pictures ({} to validate), {} classes, {} batches of {} an epoch, files in {}",
         config.model,
         train.dataset().records.len(),
@@ -63,7 +62,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         if flag.is_set() {
             std::process::exit(INTERRUPTED.into());
         }
-        eprintln!("\nwriting a checkpoint; once more to end without");
+        note!("\nwriting a checkpoint; once more to end without");
         flag.set();
     })?;
 
@@ -83,16 +82,17 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     match ending {
         Ending::Finished | Ending::EarlyStop => {
             if ending == Ending::EarlyStop {
-                eprintln!(
+                note!(
                     "{} has not improved for {} evaluations",
-                    config.train.monitor, config.train.early_stop
+                    config.train.monitor,
+                    config.train.early_stop
                 );
             }
-            eprintln!("the weights are {}", folder.join(RunFiles::BEST).display());
+            note!("the weights are {}", folder.join(RunFiles::BEST).display());
             Ok(ExitCode::SUCCESS)
         }
         Ending::Interrupted => {
-            eprintln!("stopped; go on with\n  effdet train --resume --out {}", folder.display());
+            note!("stopped; go on with\n  effdet train --resume --out {}", folder.display());
             Ok(ExitCode::from(INTERRUPTED))
         }
     }
@@ -223,17 +223,20 @@ impl Callback for Report {
 
 impl Report {
     fn line(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| note!("{text}"));
     }
 
     fn step(&mut self, report: &StepReport) {
         self.pictures += report.pictures;
         let per_second = self.pictures as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
+        if logging::is_quiet() {
+            return;
+        }
         if !stderr().is_terminal() {
             let StepReport { step, epoch, epochs, losses, lr, gradient_norm, .. } = report;
             if step.is_multiple_of(10) {
                 let remaining = remaining(report, per_second);
-                eprintln!(
+                note!(
                     "epoch {}/{epochs} step {}/{}: loss {:.4} (class {:.4}, boxes {:.5}), norm {gradient_norm:.2}, lr {lr:.3e}, \
                      {per_second:.1} pictures/s, {} left",
                     epoch + 1,
@@ -269,16 +272,23 @@ impl Report {
     fn epoch(&mut self, record: &EpochRecord) {
         self.bar.finish_and_clear();
         if !self.header {
-            eprintln!(
+            note!(
                 "{:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}",
-                "epoch", "loss", "class", "boxes", "valid", "AP", "AP50", "AP75"
+                "epoch",
+                "loss",
+                "class",
+                "boxes",
+                "valid",
+                "AP",
+                "AP50",
+                "AP75"
             );
             self.header = true;
         }
         let number = |value: Option<f64>, digits: usize| {
             value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
         };
-        eprintln!(
+        note!(
             "{:>6} {:>9.4} {:>9.4} {:>9.5} {:>9} {:>7} {:>7} {:>7}",
             record.epoch,
             record.train.total,

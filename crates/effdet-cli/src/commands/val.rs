@@ -10,6 +10,7 @@ use effdet::validate::{self, Found, image_id};
 use serde::Serialize;
 
 use crate::args::ValArgs;
+use crate::logging::note;
 use crate::output::JsonTarget;
 use crate::report::{self, Settings};
 use crate::{detector, progress};
@@ -25,8 +26,9 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
     let dataset = read(args, &detector)?;
 
     let bar = progress::bar(dataset.records.len());
-    let batch = args.detector.batch.into();
-    let found = validate::detect_dataset(&detector, &dataset, batch, |done| bar.set_position(done as u64))?;
+    let options = args.views.options(&args.detector);
+    let progress = |done| bar.set_position(done as u64);
+    let found = validate::detect_dataset_with(&detector, &dataset, &options, progress)?;
     bar.finish_and_clear();
     for (path, reason) in &found.failures {
         eprintln!("{}: {reason}", path.display());
@@ -74,7 +76,7 @@ fn read(args: &ValArgs, detector: &Detector) -> Result<Dataset> {
         bail!("the data set has class ids up to {theirs}, the detector {ours} classes");
     }
     if !named && args.format != Format::Coco {
-        eprintln!(
+        note!(
             "warning: the weights do not name their classes, so classes are matched by their order in the data set; \
              name them with --labels"
         );
@@ -93,7 +95,7 @@ fn split_hint(args: &ValArgs) -> String {
 
 fn report_dirt(dirt: &DirtReport) {
     if !dirt.is_clean() {
-        eprintln!("{dirt}");
+        note!("{dirt}");
     }
 }
 

@@ -13,6 +13,7 @@ use effdet::weights::{
 use serde::Serialize;
 
 use crate::args::{FloatType, WeightsCommand};
+use crate::logging::note;
 use crate::output::describe;
 use crate::progress::Transfers;
 
@@ -179,7 +180,7 @@ fn convert(
         Some("safetensors") => {
             let metadata = match model {
                 None => {
-                    eprintln!("warning: the result does not say which model it is for; --model NAME would");
+                    note!("warning: the result does not say which model it is for; --model NAME would");
                     stored
                 }
                 // What is not a detector, such as a backbone, has no more to say.

@@ -91,12 +91,13 @@ struct Image {
     size: Option<ImageSize>,
 }
 
-/// An annotation in 40 bytes; there are millions.
+/// An annotation in few bytes; there are millions.
 struct Annotation {
     /// Own id, or the position in the file if it has none.
     id: Result<i64, u32>,
     corners: [f32; 4],
     area: Option<f32>,
+    score: Option<f32>,
     image: u32,
     category: i64,
     is_crowd: bool,
@@ -174,6 +175,7 @@ fn read(reader: impl Read, path: &Path, builder: &mut DatasetBuilder) -> Result<
                         id: own.ok_or(index.min(u32::MAX as usize) as u32),
                         corners: [x, y, x + w, y + h].map(|x| x as f32),
                         area: json.area.map(|area| area as f32),
+                        score: json.score.map(|score| score as f32),
                         image: handle,
                         category,
                         is_crowd: json.iscrowd.0,
@@ -369,6 +371,7 @@ fn add(
                     class: *class,
                     area: annotation.area,
                     flags: Object {
+                        score: annotation.score,
                         is_crowd: annotation.is_crowd,
                         is_ignored: annotation.is_ignored,
                         ..Object::default()

@@ -44,6 +44,8 @@ pub(super) struct AnnotationJson {
     #[serde(default)]
     pub area: Option<f64>,
     #[serde(default)]
+    pub score: Option<f64>,
+    #[serde(default)]
     pub iscrowd: Flag,
     #[serde(default)]
     pub ignore: Flag,

@@ -29,6 +29,7 @@ const CORNERS: [&[&str]; 4] = [
 const SIZE: [&[&str]; 2] =
     [&["height", "image_height", "img_height"], &["width", "image_width", "img_width"]];
 const AREA: &[&str] = &["area"];
+const SCORE: &[&str] = &["score", "confidence"];
 const FLAGS: [&[&str]; 8] = [
     &["crowd", "iscrowd", "is_crowd"],
     &["difficult", "is_difficult"],
@@ -52,6 +53,7 @@ const FLAGS: [&[&str]; 8] = [
 /// | `label` | name of the class | `class`, `name`, `category`, `cell_type` |
 /// | `width`, `height` | size of the picture, optional | `image_width`, `image_height` |
 /// | `area` | area of the mask, optional | |
+/// | `score` | confidence of a detector, optional | `confidence` |
 /// | `crowd`, `difficult`, `truncated`, `occluded`, `group_of`, `depiction`, `inside`, `ignored` | 1 or `true`, optional | with `is_` before them |
 ///
 /// [`ParseOptions::label_key`] names another column for the class. A row with nothing in the corners and class is a
@@ -121,12 +123,20 @@ struct Columns {
     corners: [usize; 4],
     size: [Option<usize>; 2],
     area: Option<usize>,
+    score: Option<usize>,
     flags: [Option<usize>; 8],
 }
 
 impl Columns {
-    const RETINANET: Self =
-        Self { picture: 0, corners: [1, 2, 3, 4], class: 5, size: [None; 2], area: None, flags: [None; 8] };
+    const RETINANET: Self = Self {
+        picture: 0,
+        corners: [1, 2, 3, 4],
+        class: 5,
+        size: [None; 2],
+        area: None,
+        score: None,
+        flags: [None; 8],
+    };
 
     /// `None` if the row names no columns at all.
     fn find(header: &StringRecord, label_key: Option<&str>) -> Result<Option<Self>, String> {
@@ -156,6 +166,7 @@ impl Columns {
             ],
             size: SIZE.map(at),
             area: at(AREA),
+            score: at(SCORE),
             flags: FLAGS.map(at),
         }))
     }
@@ -237,6 +248,7 @@ fn read(
         };
         let corners = columns.corners.map(|column| number(column).unwrap_or(f64::NAN));
         let area = columns.area.and_then(&mut number).map(|area| area as f32);
+        let score = columns.score.and_then(&mut number).map(|score| score as f32);
         let Some(class) = builder.class(class.unwrap_or_default(), path, at)? else { continue };
         let is_set = |which: usize| {
             let text = columns.flags[which].and_then(get);
@@ -245,6 +257,7 @@ fn read(
             })
         };
         let flags = Object {
+            score,
             is_crowd: is_set(0),
             is_difficult: is_set(1),
             is_truncated: is_set(2),

@@ -23,6 +23,8 @@ struct Annotation {
     category_id: u32,
     bbox: [f64; 4],
     area: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f64>,
     iscrowd: u8,
     #[serde(skip_serializing_if = "is_zero")]
     ignore: u8,
@@ -41,7 +43,7 @@ fn is_zero(flag: &u8) -> bool {
 /// Writes a COCO instances file.
 ///
 /// File names are relative to the root of the data set. Numeric record ids are kept; if one is a text, all are
-/// numbered from 1. Category ids are the class ids. An object without a mask area gets that of its box. COCO has no
+/// numbered from 1. Category ids are the class ids. Scores go to the annotation's `score`. An object without a mask area gets that of its box. COCO has no
 /// place for difficult, truncated, occluded, group-of, depiction and inside; they are lost. Boxes come back exactly.
 ///
 /// # Errors
@@ -72,6 +74,7 @@ pub fn coco(dataset: &Dataset, path: impl AsRef<Path>) -> Result<(), Error> {
                     category_id: object.class_id,
                     bbox: xywh(object.bbox),
                     area: object.area.map_or_else(|| shortest(object.bbox.area()), shortest),
+                    score: object.score.map(shortest),
                     iscrowd: object.is_crowd.into(),
                     ignore: object.is_ignored.into(),
                 };

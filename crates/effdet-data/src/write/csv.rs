@@ -5,7 +5,7 @@ use super::{path_below_root, to_file};
 use crate::Error;
 use crate::record::Dataset;
 
-const HEADER: [&str; 17] = [
+const HEADER: [&str; 18] = [
     "filename",
     "xmin",
     "ymin",
@@ -15,6 +15,7 @@ const HEADER: [&str; 17] = [
     "width",
     "height",
     "area",
+    "score",
     "crowd",
     "difficult",
     "truncated",
@@ -47,7 +48,7 @@ pub fn csv(dataset: &Dataset, path: impl AsRef<Path>) -> Result<(), Error> {
                 let mut row = vec![name.clone()];
                 row.extend(<[f32; 4]>::from(object.bbox).map(|x| x.to_string()));
                 row.extend([dataset.class_map.label(object.class_id), width.clone(), height.clone()]);
-                row.push(object.area.map(|area| area.to_string()).unwrap_or_default());
+                row.extend([object.area, object.score].map(|x| x.map(|x| x.to_string()).unwrap_or_default()));
                 let flags = [
                     object.is_crowd,
                     object.is_difficult,

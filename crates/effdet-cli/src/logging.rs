@@ -1,0 +1,50 @@
+//! What goes to standard error: notes, which `--quiet` hides, and the libraries' logs, which `-v` and EFFDET_LOG show.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Tells something that is neither a result nor an error, unless `--quiet` is given.
+macro_rules! note {
+    ($($text:tt)*) => {
+        if !$crate::logging::is_quiet() {
+            eprintln!($($text)*);
+        }
+    };
+}
+pub(crate) use note;
+
+/// Begins logging: warnings, more with each `-v`, errors alone with `--quiet`; EFFDET_LOG goes before both.
+pub fn init(quiet: bool, verbose: u8) -> Result<()> {
+    QUIET.store(quiet, Ordering::Relaxed);
+    let asked = std::env::var("EFFDET_LOG").ok().filter(|text| !text.trim().is_empty());
+    let filter = match asked {
+        Some(text) => text.parse::<Targets>().with_context(|| {
+            format!("EFFDET_LOG is `{text}`: expected levels such as `debug` or `effdet=debug,effdet_weights=trace`")
+        })?,
+        None => Targets::new().with_target("effdet", level(quiet, verbose)),
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).without_time();
+    tracing_subscriber::registry().with(lines).with(filter).init();
+    Ok(())
+}
+
+/// Whether only results and errors are wanted.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+fn level(quiet: bool, verbose: u8) -> LevelFilter {
+    match (quiet, verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, 2) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    }
+}
