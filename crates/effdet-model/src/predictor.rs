@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use effdet_core::{Detection, ImageSize};
-use effdet_heads::{Anchors, Frame, HostOutputs};
+use effdet_heads::{Anchors, DecodeConfig, Frame, HostOutputs};
 use effdet_nn::native::{self, Program};
 
 use crate::{EfficientDet, EfficientDetConfig, Error, Inference};
@@ -131,9 +131,25 @@ impl Predictor {
     /// # Panics
     /// If there are not as many frames as pictures.
     pub fn decode(&self, raw: &RawOutputs, frames: &[Option<Frame>]) -> Result<Vec<Vec<Detection>>, Error> {
+        self.decode_each(raw, frames, &vec![self.config.decode; frames.len()])
+    }
+
+    /// As [`decode`](Self::decode), every picture with settings of its own.
+    ///
+    /// # Errors
+    /// [`Error::Heads`] for settings out of range.
+    ///
+    /// # Panics
+    /// If there are not as many frames and settings as pictures.
+    pub fn decode_each(
+        &self,
+        raw: &RawOutputs,
+        frames: &[Option<Frame>],
+        settings: &[DecodeConfig],
+    ) -> Result<Vec<Vec<Detection>>, Error> {
         assert_eq!(frames.len(), raw.batch, "one frame per picture");
         let anchors = self.anchors(raw.input, &raw.levels)?;
-        Ok(raw.outputs.decode(&anchors, self.config.num_classes, &self.config.decode, frames)?)
+        Ok(raw.outputs.decode_each(&anchors, self.config.num_classes, settings, frames)?)
     }
 
     /// Whether pictures of this shape and device are computed in the inference form.

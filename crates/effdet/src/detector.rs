@@ -110,6 +110,23 @@ impl Detector {
     /// # Errors
     /// If a picture was prepared for another size or the device fails.
     pub fn detect_prepared(&self, pictures: &[Prepared]) -> Result<Vec<Vec<Detection>>, Error> {
+        self.detect_prepared_each(pictures, &vec![self.config().decode; pictures.len()])
+    }
+
+    /// As [`detect_prepared`](Self::detect_prepared), where every picture has its own settings for how outputs become
+    /// detections: one pass of the network serves requests that ask for different things.
+    ///
+    /// # Errors
+    /// If a picture was prepared for another size, a setting is out of range or the device fails.
+    ///
+    /// # Panics
+    /// If there are not as many settings as pictures.
+    pub fn detect_prepared_each(
+        &self,
+        pictures: &[Prepared],
+        settings: &[DecodeConfig],
+    ) -> Result<Vec<Vec<Detection>>, Error> {
+        assert_eq!(pictures.len(), settings.len(), "settings for every picture");
         let size = self.preprocess.size;
         if pictures.is_empty() {
             return Ok(Vec::new());
@@ -126,7 +143,8 @@ impl Detector {
             .try_for_each(|(planes, picture)| self.preprocess.normalize_into(picture, planes))?;
         let data = TensorData::new(values, [pictures.len(), 3, size.height, size.width]);
         let frames: Vec<_> = pictures.iter().map(|picture| Some(Frame::from(&picture.letterbox))).collect();
-        Ok(self.predictor.detect(Tensor::from_data(data, &self.device), &frames)?)
+        let raw = self.predictor.forward(Tensor::from_data(data, &self.device))?;
+        Ok(self.predictor.decode_each(&raw, &frames, settings)?)
     }
 
     /// The configuration.
