@@ -101,8 +101,8 @@ impl Server {
         if let Err(error) = connections.accept_rest(listener) {
             tracing::warn!(%error, "connections in the backlog may be lost");
         }
-        let Connections { graceful, router, .. } = connections;
-        drop(router);
+        let Connections { graceful, app: shared, router, .. } = connections;
+        drop((shared, router));
         let until = Instant::now() + config.stop_grace;
         while graceful.count() > 0 && Instant::now() < until {
             sleep(STOP_STEP).await;
@@ -111,8 +111,9 @@ impl Server {
         // not waited for longer.
         let complete = timeout(3 * config.timeout, graceful.shutdown()).await.is_ok();
         let metrics = Arc::clone(&app.metrics);
+        // With the last handle to the queue the detector's thread ends.
         drop(app);
-        if complete && tokio::task::spawn_blocking(|| network.join()).await.is_err() {
+        if complete && !matches!(tokio::task::spawn_blocking(|| network.join()).await, Ok(Ok(()))) {
             tracing::error!("the detector's thread panicked");
         }
         let [accepted, answered, abandoned] = metrics.totals();

@@ -12,12 +12,17 @@ use effdet_serve::ServeConfig;
 use image::ImageFormat;
 use serde_json::{Value, json};
 
+/// The number that a JSON with the shortest decimals holds.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap()
+}
+
 /// The JSON of what a detector finds.
 fn expected(found: &[Detection], classes: &ClassMap) -> Value {
     let detection = |Detection { bbox, score, class_id }: &Detection| {
         json!({
-            "bbox": [bbox.x1, bbox.y1, bbox.x2, bbox.y2],
-            "score": score,
+            "bbox": [bbox.x1, bbox.y1, bbox.x2, bbox.y2].map(decimal),
+            "score": decimal(*score),
             "class_id": class_id,
             "label": classes.label(*class_id),
         })

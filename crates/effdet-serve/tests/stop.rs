@@ -26,8 +26,8 @@ fn wait_until_closed(address: std::net::SocketAddr) {
 
 #[test]
 fn every_accepted_request_is_answered_before_the_server_ends() {
-    let batch_wait = Duration::from_secs(1);
-    let mut server = start(detector(), ServeConfig { batch: 8, batch_wait, ..config() });
+    let (batch_wait, stop_grace) = (Duration::from_secs(3), Duration::from_secs(10));
+    let mut server = start(detector(), ServeConfig { batch: 8, batch_wait, stop_grace, ..config() });
     let png = encode(&picture(0), ImageFormat::Png);
     let queued = [0, 1, 2].map(|_| server.spawn_post("/v1/detect", png.clone()));
     server.wait_for("effdet_queue_depth", 3.0);
