@@ -91,8 +91,9 @@ impl Server {
             places: Arc::new(Semaphore::new(config.max_connections)),
             graceful: GracefulShutdown::new(),
         };
+        let mut stop = pin!(stop);
         tokio::select! {
-            () = pin!(stop) => {}
+            () = &mut stop => {}
             () = connections.accept(&listener) => {}
         }
 
