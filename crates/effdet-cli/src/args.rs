@@ -48,6 +48,14 @@ pub enum Command {
     /// unusable weights or no video, 130 interrupted (a camera: 0).
     #[command(after_help = examples::VIDEO)]
     Video(VideoArgs),
+    /// Detect objects in pictures that are sent over HTTP.
+    ///
+    /// POST /v1/detect takes a picture and answers with its objects, as JSON or drawn; / is a page to try it on; /healthz,
+    /// /readyz and /metrics are for machines. RUST_LOG sets what is logged, such as `warn` or `debug`. SIGINT (Ctrl-C) and
+    /// SIGTERM stop it once it has answered every request it accepted; a second one ends it at once. Exit status: 0
+    /// stopped, 2 wrong usage or unusable weights, 130 ended at once.
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// List the 47 detectors.
     #[command(after_help = examples::MODELS)]
     Models(ModelsArgs),
@@ -238,6 +246,47 @@ pub struct PredictArgs {
     /// Ctrl-C ends it; what is written at the end (all but --jsonl and --out) is written then.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = interval)]
     pub watch: Option<f32>,
+}
+
+/// Limits of the server; those of a request are told in its refusal.
+#[cfg(feature = "serve")]
+#[derive(Debug, Args)]
+#[command(mut_arg("batch", |batch| batch.default_value("8")))]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub detector: DetectorArgs,
+
+    /// Least score of a detection, where a request names none.
+    #[arg(long, default_value = "0.3", value_parser = fraction)]
+    pub score: f32,
+
+    /// Address and port to listen on; 0.0.0.0:8080 is every address of this machine, port 0 one that is free.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+
+    /// How long a picture waits for others to go through the network with, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 2)]
+    pub batch_wait: u16,
+
+    /// Requests that may wait for the network; further ones get 503.
+    #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u16).range(1..))]
+    pub queue: u16,
+
+    /// Largest body in MiB; a longer one gets 413.
+    #[arg(long, value_name = "MIB", default_value = "20", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_body: u16,
+
+    /// Largest picture in pixels; a larger one gets 413.
+    #[arg(long, value_name = "N", default_value = "50000000", value_parser = clap::value_parser!(u32).range(1..1 << 31))]
+    pub max_pixels: u32,
+
+    /// How long a body may take to arrive, and then its answer to be found, in seconds.
+    #[arg(long, value_name = "S", default_value = "30", value_parser = clap::value_parser!(u16).range(1..))]
+    pub timeout: u16,
+
+    /// Open connections; further ones wait until one ends.
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_connections: u16,
 }
 
 /// Which detector, and how it runs.

@@ -19,18 +19,23 @@ macro_rules! note {
 }
 pub(crate) use note;
 
-/// Begins logging: warnings, more with each `-v`, errors alone with `--quiet`; EFFDET_LOG goes before both.
-pub fn init(quiet: bool, verbose: u8) -> Result<()> {
+/// Begins logging: warnings, more with each `-v`, errors alone with `--quiet`; EFFDET_LOG goes before both. A server, which
+/// `serves`, tells of every request, and when it was.
+pub fn init(quiet: bool, verbose: u8, serves: bool) -> Result<()> {
     QUIET.store(quiet, Ordering::Relaxed);
     let asked = std::env::var("EFFDET_LOG").ok().filter(|text| !text.trim().is_empty());
     let filter = match asked {
         Some(text) => text.parse::<Targets>().with_context(|| {
             format!("EFFDET_LOG is `{text}`: expected levels such as `debug` or `effdet=debug,effdet_weights=trace`")
         })?,
-        None => Targets::new().with_target("effdet", level(quiet, verbose)),
+        None => Targets::new().with_target("effdet", level(quiet, verbose.saturating_add(serves.into()))),
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).without_time();
-    tracing_subscriber::registry().with(lines).with(filter).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    if serves {
+        tracing_subscriber::registry().with(lines).with(filter).init();
+    } else {
+        tracing_subscriber::registry().with(lines.without_time()).with(filter).init();
+    }
     Ok(())
 }
 

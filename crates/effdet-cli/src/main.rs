@@ -26,10 +26,16 @@ const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = logging::init(cli.quiet, cli.verbose).and_then(|()| match cli.command {
+    #[cfg(feature = "serve")]
+    let serves = matches!(cli.command, Command::Serve(_));
+    #[cfg(not(feature = "serve"))]
+    let serves = false;
+    let result = logging::init(cli.quiet, cli.verbose, serves).and_then(|()| match cli.command {
         Command::Completions(args) => commands::completions::run(&args),
         Command::Video(args) => commands::video::run(&args),
         Command::Predict(args) => commands::predict::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Models(args) => commands::models::run(&args),
         Command::Info(args) => commands::info::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),

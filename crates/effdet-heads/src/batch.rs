@@ -79,11 +79,29 @@ impl HostOutputs {
         config: &DecodeConfig,
         frames: &[Option<Frame>],
     ) -> Result<Vec<Vec<Detection>>, Error> {
-        let detect = |(picture, frame): (usize, &Option<Frame>)| {
+        self.decode_each(anchors, num_classes, &vec![*config; frames.len()], frames)
+    }
+
+    /// As [`decode`](Self::decode), every picture with settings of its own.
+    ///
+    /// # Errors
+    /// As [`decode`](fn@decode).
+    ///
+    /// # Panics
+    /// If there are not as many settings as frames.
+    pub fn decode_each(
+        &self,
+        anchors: &Anchors,
+        num_classes: usize,
+        configs: &[DecodeConfig],
+        frames: &[Option<Frame>],
+    ) -> Result<Vec<Vec<Detection>>, Error> {
+        assert_eq!(configs.len(), frames.len(), "settings for every picture");
+        let detect = |(picture, (frame, config)): (usize, (&Option<Frame>, &DecodeConfig))| {
             let levels = self.picture(picture, frames.len());
             decode(&levels, anchors, num_classes, config, frame.as_ref())
         };
-        let detections: Vec<_> = frames.par_iter().enumerate().map(detect).collect();
+        let detections: Vec<_> = frames.par_iter().zip(configs).enumerate().map(detect).collect();
         detections.into_iter().collect()
     }
 

@@ -131,25 +131,25 @@ impl Predictor {
     /// # Panics
     /// If there are not as many frames as pictures.
     pub fn decode(&self, raw: &RawOutputs, frames: &[Option<Frame>]) -> Result<Vec<Vec<Detection>>, Error> {
-        self.decode_with(raw, frames, &self.config.decode)
+        self.decode_each(raw, frames, &vec![self.config.decode; frames.len()])
     }
 
-    /// As [`decode`](Self::decode), with settings other than the configuration's.
+    /// As [`decode`](Self::decode), every picture with settings of its own.
     ///
     /// # Errors
     /// [`Error::Heads`] for settings out of range.
     ///
     /// # Panics
-    /// If there are not as many frames as pictures.
-    pub fn decode_with(
+    /// If there are not as many frames and settings as pictures.
+    pub fn decode_each(
         &self,
         raw: &RawOutputs,
         frames: &[Option<Frame>],
-        decode: &DecodeConfig,
+        settings: &[DecodeConfig],
     ) -> Result<Vec<Vec<Detection>>, Error> {
         assert_eq!(frames.len(), raw.batch, "one frame per picture");
         let anchors = self.anchors(raw.input, &raw.levels)?;
-        Ok(raw.outputs.decode(&anchors, self.config.num_classes, decode, frames)?)
+        Ok(raw.outputs.decode_each(&anchors, self.config.num_classes, settings, frames)?)
     }
 
     /// Whether pictures of this shape and device are computed in the inference form.

@@ -82,6 +82,8 @@ fn dependencies_follow_the_arrows() {
         ("effdet-viz", &["core"][..]),
         ("effdet-weights", &["core", "model", "nn"][..]),
         ("effdet-train", &["core", "data", "heads", "metrics", "model", "viz", "weights"][..]),
+        // The facade and nothing behind it.
+        ("effdet-serve", &[][..]),
     ]);
     for (name, allowed) in allowed {
         let Ok(manifest) = fs::read_to_string(crates().join(name).join("Cargo.toml")) else { continue };

@@ -115,16 +115,33 @@ impl Detector {
     /// # Errors
     /// If a picture was prepared for another size or the device fails.
     pub fn detect_prepared(&self, pictures: &[Prepared]) -> Result<Vec<Vec<Detection>>, Error> {
-        self.detect_prepared_with(pictures, &self.preprocess, &self.config().decode)
+        self.detect_prepared_each(pictures, &vec![self.config().decode; pictures.len()])
     }
 
-    /// Detections in pictures prepared by `preprocess`, with other settings than the detector's own.
+    /// As [`detect_prepared`](Self::detect_prepared), where every picture has its own settings for how outputs become
+    /// detections: one pass of the network serves requests that ask for different things.
+    ///
+    /// # Errors
+    /// If a picture was prepared for another size, a setting is out of range or the device fails.
+    ///
+    /// # Panics
+    /// If there are not as many settings as pictures.
+    pub fn detect_prepared_each(
+        &self,
+        pictures: &[Prepared],
+        settings: &[DecodeConfig],
+    ) -> Result<Vec<Vec<Detection>>, Error> {
+        self.detect_prepared_with(pictures, &self.preprocess, settings)
+    }
+
+    /// Detections in pictures prepared by `preprocess`, with settings for each.
     pub(crate) fn detect_prepared_with(
         &self,
         pictures: &[Prepared],
         preprocess: &Preprocess,
-        decode: &DecodeConfig,
+        settings: &[DecodeConfig],
     ) -> Result<Vec<Vec<Detection>>, Error> {
+        assert_eq!(pictures.len(), settings.len(), "settings for every picture");
         let size = preprocess.size;
         if pictures.is_empty() {
             return Ok(Vec::new());
@@ -144,7 +161,7 @@ impl Detector {
         let begun = Instant::now();
         let raw = self.predictor.forward(Tensor::from_data(data, &self.device))?;
         let network = begun.elapsed();
-        let detections = self.predictor.decode_with(&raw, &frames, decode)?;
+        let detections = self.predictor.decode_each(&raw, &frames, settings)?;
         let decoding = begun.elapsed() - network;
         tracing::debug!(pictures = pictures.len(), %size, ?network, ?decoding, "detected");
         Ok(detections)

@@ -131,7 +131,8 @@ impl Detector {
                     batch.par_iter().map(|&(part, view)| views[view].prepare(picture, parts[part]));
                 let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
                 let preprocess = &views[batch[0].1].preprocess;
-                let detections = self.detect_prepared_with(&prepared, preprocess, &view_decode)?;
+                let settings = vec![view_decode; prepared.len()];
+                let detections = self.detect_prepared_with(&prepared, preprocess, &settings)?;
                 for (&(part, view), mut detections) in batch.iter().zip(detections) {
                     if views[view].flipped {
                         let width = parts[part].size.width as f32;

@@ -48,6 +48,19 @@ fn a_batch_gives_what_its_pictures_give_alone() {
 }
 
 #[test]
+fn pictures_of_a_batch_keep_settings_of_their_own() {
+    let mut detector = Detector::random(tiny(), &cpu()).unwrap();
+    let prepared = [picture(50, 40), picture(200, 30)].map(|p| detector.preprocess().apply(&p).unwrap());
+    let all = detector.config().decode;
+    let few = DecodeConfig { max_detections: 3, nms: NmsConfig { iou_threshold: 0.1, ..all.nms }, ..all };
+    let together = detector.detect_prepared_each(&prepared, &[few, all]).unwrap();
+    assert_eq!((together[0].len(), together[1].len()), (3, 100));
+    assert_eq!(together[1], detector.detect_prepared(&prepared).unwrap()[1]);
+    detector.set_decode(few).unwrap();
+    assert_eq!(together[0], detector.detect_prepared(&prepared).unwrap()[0]);
+}
+
+#[test]
 fn a_picture_without_pixels_is_refused() {
     let detector = Detector::random(tiny(), &cpu()).unwrap();
     assert!(matches!(detector.detect(&RgbImage::new(0, 4)), Err(Error::Picture(_))));

@@ -7,6 +7,8 @@ pub mod evaluate;
 pub mod info;
 pub mod models;
 pub mod predict;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod train;
 pub mod val;
 pub mod video;
