@@ -121,6 +121,9 @@ pub enum Error {
     /// Anchors that cannot be made.
     #[error(transparent)]
     Anchors(#[from] effdet_heads::Error),
+    /// A detector that cannot be exported.
+    #[error(transparent)]
+    Export(#[from] effdet_export::Error),
     /// A data set without a box in a picture of known size.
     #[error("{}: no boxes in pictures of known size", root.display())]
     NoBoxes {
