@@ -375,7 +375,7 @@ async def main():
 
     options = ["--listen", "127.0.0.1:0", "--timeout", str(TIMEOUT), "--max-body", "2", *sys.argv[split + 1 :]]
     server = await asyncio.create_subprocess_exec(
-        arguments.effdet, "serve", *options, stderr=asyncio.subprocess.PIPE, env={**os.environ, "RUST_LOG": "warn"}
+        arguments.effdet, "serve", *options, stderr=asyncio.subprocess.PIPE, env={**os.environ, "EFFDET_LOG": "warn"}
     )
     line = (await server.stderr.readline()).decode()
     print(line.strip())

@@ -1,6 +1,7 @@
 //! Tasks of this repository: `cargo xtask --help`.
 
 mod gradients;
+mod onnx;
 mod parity;
 mod weights;
 
@@ -22,6 +23,14 @@ enum Task {
         /// Folder that `tools/golden/make_gradients.py --full` wrote; without it, summaries are compared.
         #[arg(long)]
         full: Option<PathBuf>,
+    },
+    /// Write a detector's synthetic weights, pictures and our outputs for them: what `tools/golden/check_onnx.py` compares
+    /// exported files with.
+    OnnxCase {
+        /// Name of the detector.
+        model: String,
+        /// Folder to write into.
+        folder: PathBuf,
     },
     /// Compare every network with the reference and write docs/parity.md.
     Parity {
@@ -45,6 +54,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Gradients { full } => gradients::run(full),
+        Task::OnnxCase { model, folder } => onnx::write_case(&model, &folder),
         Task::Parity { shared, png } => parity::run(shared, png),
         Task::DownloadWeights { arguments } => weights::download(&arguments),
         Task::WeightsPage => weights::write_page(),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use effdet::data::{Format, Pixels, Source};
+use effdet::export::{BatchSize, OnnxOptions};
 use effdet::prelude::ImageSize;
 
 mod examples;
@@ -51,7 +52,7 @@ pub enum Command {
     /// Detect objects in pictures that are sent over HTTP.
     ///
     /// POST /v1/detect takes a picture and answers with its objects, as JSON or drawn; / is a page to try it on; /healthz,
-    /// /readyz and /metrics are for machines. RUST_LOG sets what is logged, such as `warn` or `debug`. SIGINT (Ctrl-C) and
+    /// /readyz and /metrics are for machines. EFFDET_LOG sets what is logged, such as `warn` or `debug`. SIGINT (Ctrl-C) and
     /// SIGTERM stop it once it has answered every request it accepted; a second one ends it at once. Exit status: 0
     /// stopped, 2 wrong usage or unusable weights, 130 ended at once.
     #[cfg(feature = "serve")]
@@ -79,6 +80,10 @@ pub enum Command {
     /// well, 2 wrong usage, unusable data or a failed run, 130 interrupted.
     #[command(after_help = examples::TRAIN)]
     Train(TrainArgs),
+    /// Write a detector as an ONNX file, with its class names and preprocessing in the metadata.
+    ///
+    /// Exit status: 0 all well, 2 wrong usage, unusable weights or a file that cannot be written.
+    Export(ExportArgs),
     /// Time the stages of detection on made-up pictures; weights do not matter for it.
     #[command(after_help = examples::BENCH)]
     Bench(BenchArgs),
@@ -351,6 +356,78 @@ pub struct DetectorArgs {
     /// Number of processor threads [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Name of the detector, see `effdet models` [default: what the weights say, else tf_efficientdet_lite0].
+    #[arg(long, value_name = "NAME", conflicts_with = "backbone")]
+    pub model: Option<String>,
+
+    /// Name of a backbone, for a detector that is D0 in all else.
+    #[arg(long, value_name = "NAME")]
+    pub backbone: Option<String>,
+
+    /// Checkpoint: .safetensors, .pth or a training dictionary.
+    #[arg(long, value_name = "FILE", conflicts_with = "pretrained")]
+    pub weights: Option<PathBuf>,
+
+    /// Use the published weights, fetched if they are not on this machine yet.
+    #[arg(long)]
+    pub pretrained: bool,
+
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// End in detections (boxes, scores, classes) instead of class logits and box codes.
+    #[arg(long)]
+    pub nms: bool,
+
+    /// Version of ONNX's operator set, 14 to 23.
+    #[arg(long, value_name = "N", default_value_t = OnnxOptions::default().opset)]
+    pub opset: u32,
+
+    /// Pictures that the file takes at a time: a number, or `dynamic` for any.
+    #[arg(long, value_name = "N|dynamic", default_value = "1")]
+    pub batch: BatchSize,
+
+    /// Size of the network's input: a side, or height x width such as 192x256 [default: what the weights say, else the
+    /// model's].
+    #[arg(long, value_name = "N|HxW")]
+    pub image_size: Option<ImageSize>,
+
+    /// Take pictures of any size; --image-size is then the one that the metadata names. Not with --nms.
+    #[arg(long, conflicts_with = "nms")]
+    pub dynamic_size: bool,
+
+    /// Number of classes [default: what the weights say].
+    #[arg(long, value_name = "N", conflicts_with = "labels")]
+    pub num_classes: Option<usize>,
+
+    /// Class names, one per line in the order of the ids.
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// Mean of the channels, where samples run from 0 to 1.
+    #[arg(long, value_name = "R,G,B")]
+    pub mean: Option<Channels>,
+
+    /// Standard deviation of the channels, where samples run from 0 to 1.
+    #[arg(long, value_name = "R,G,B", value_parser = deviation)]
+    pub std: Option<Channels>,
+
+    /// With --nms: least score of a detection.
+    #[arg(long, default_value = "0.001", value_parser = fraction)]
+    pub score: f32,
+
+    /// With --nms: overlap (IoU) above which the weaker of two boxes of a class is dropped.
+    #[arg(long, default_value = "0.5", value_parser = fraction)]
+    pub iou: f32,
+
+    /// With --nms: most detections per picture.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub max_detections: usize,
 }
 
 #[derive(Debug, Args)]

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Info(args) => commands::info::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Export(args) => commands::export::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Val(args) => commands::val::run(&args),
         Command::Dataset(args) => commands::dataset::run(&args),

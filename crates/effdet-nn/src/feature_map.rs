@@ -254,11 +254,12 @@ impl FeatureMap for Recorded {
 
     fn pool2d(self, pool: Pool, kernel: [usize; 2], stride: [usize; 2], padding: Padding) -> Self {
         let [batch, channels, height, width] = self.shape;
+        let same = padding == Padding::Same;
         let padding =
             [padding.amount(height, kernel[0], stride[0], 1), padding.amount(width, kernel[1], stride[1], 1)];
         let rows = out_size(height, padding[0], kernel[0], stride[0]);
         let columns = out_size(width, padding[1], kernel[1], stride[1]);
-        self.then(Op::Pool(PoolOp { pool, kernel, stride, padding }), [batch, channels, rows, columns])
+        self.then(Op::Pool(PoolOp { pool, kernel, stride, padding, same }), [batch, channels, rows, columns])
     }
 
     fn resize(self, size: [usize; 2], mode: ResizeMode) -> Self {

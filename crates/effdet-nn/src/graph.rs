@@ -106,6 +106,8 @@ pub struct PoolOp {
     pub stride: [usize; 2],
     /// Before and after, of rows and of columns; zeros count in an average.
     pub padding: [(usize, usize); 2],
+    /// Whether the padding follows TensorFlow's rule, and so the input's size.
+    pub same: bool,
 }
 
 impl Graph {

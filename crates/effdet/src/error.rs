@@ -124,6 +124,9 @@ pub enum Error {
     /// A picture that cannot be sliced.
     #[error(transparent)]
     Slices(#[from] effdet_core::Error),
+    /// A detector that cannot be exported.
+    #[error(transparent)]
+    Export(#[from] effdet_export::Error),
     /// A data set without a box in a picture of known size.
     #[error("{}: no boxes in pictures of known size", root.display())]
     NoBoxes {

@@ -16,6 +16,7 @@
 //! The crates it is made of are re-exported under short names: [`model`] for the 47 configurations and the network,
 //! [`backbones`], [`bifpn`] and [`heads`] for its parts, [`weights`] for checkpoints, [`data`] for pictures, [`viz`]
 //! for drawing, [`core`](mod@crate::core) for boxes and class names, [`metrics`] for evaluation, [`train`] for training,
+//! [`export`] for ONNX,
 //! [`nn`] for layers. [`validate`] runs a detector over a labelled data set, [`fit_anchors`] compares its anchors with the
 //! boxes of one.
 //!
@@ -56,6 +57,7 @@ mod detector;
 mod device;
 mod error;
 mod identify;
+mod onnx;
 mod options;
 pub mod prelude;
 mod pretrained;
@@ -69,6 +71,7 @@ pub use effdet_backbones as backbones;
 pub use effdet_bifpn as bifpn;
 pub use effdet_core as core;
 pub use effdet_data as data;
+pub use effdet_export as export;
 pub use effdet_heads as heads;
 pub use effdet_metrics as metrics;
 pub use effdet_model as model;

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod dataset;
 pub mod evaluate;
+pub mod export;
 pub mod info;
 pub mod models;
 pub mod predict;
