@@ -1,6 +1,8 @@
 //! Tasks of this repository: `cargo xtask --help`.
 
+mod device_parity;
 mod gradients;
+mod libtorch;
 mod parity;
 mod weights;
 
@@ -23,7 +25,9 @@ enum Task {
         #[arg(long)]
         full: Option<PathBuf>,
     },
-    /// Compare every network with the reference and write docs/parity.md.
+    /// Find or set up LibTorch for the feature `tch` and print what to export.
+    Libtorch(libtorch::Arguments),
+    /// Compare every network with the reference: on the CPU write docs/parity.md, with --device a table for that device.
     Parity {
         /// Folder of shared reference data; by default `EFFDET_SHARED`, else `shared` beside the repository.
         #[arg(long)]
@@ -31,6 +35,8 @@ enum Task {
         /// Folder of the blood cell test pictures as Pillow decodes them (`tools/golden/decode_with_pillow.py`).
         #[arg(long)]
         png: Option<PathBuf>,
+        #[command(flatten)]
+        on: device_parity::Arguments,
     },
     /// Fetch published weights: the same as `effdet weights download`.
     DownloadWeights {
@@ -45,7 +51,11 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Gradients { full } => gradients::run(full),
-        Task::Parity { shared, png } => parity::run(shared, png),
+        Task::Libtorch(arguments) => libtorch::run(&arguments),
+        Task::Parity { on: device_parity::Arguments { device: Some(device), float, only, out }, .. } => {
+            device_parity::run(&device, &float, &only, out)
+        }
+        Task::Parity { shared, png, .. } => parity::run(shared, png),
         Task::DownloadWeights { arguments } => weights::download(&arguments),
         Task::WeightsPage => weights::write_page(),
     }
