@@ -46,7 +46,7 @@ fi
 cp crates/effdet-testing/tests/fixtures/{backbones.json.gz,detectors.json.gz} "$pack/fixtures/"
 cp benches/compare/gpu.py benches/table.py tools/gpu/check.sh "$pack/"
 # PyTorch and timm are there already.
-python3 -m pip wheel --quiet --no-deps --wheel-dir "$pack/wheels" effdet==0.4.1 omegaconf==2.3.0 antlr4-python3-runtime==4.9.3 pycocotools
+python3 -m pip wheel --quiet --no-deps --wheel-dir "$pack/wheels" effdet==0.4.1 omegaconf==2.3.0 antlr4-python3-runtime==4.9.3
 
 size=$(du -sm "$pack" | cut -f1)
 echo "$pack: $size MB"

@@ -80,7 +80,7 @@ pub fn run(name: &str, float: &str, only: &[String], out: Option<PathBuf>) -> Re
         bounds.matched,
     )?;
     writeln!(file, "| network | largest difference | of a sum | detections | |\n|---|---|---|---|---|")?;
-    let wanted = |kind: &'static str| {
+    let wanted = move |kind: &'static str| {
         move |name: &str| {
             only.is_empty() || only.iter().any(|only| only == kind || name.contains(only.as_str()))
         }

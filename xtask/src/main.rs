@@ -2,6 +2,7 @@
 
 mod device_parity;
 mod gradients;
+#[cfg(unix)]
 mod libtorch;
 mod parity;
 mod weights;
@@ -26,6 +27,7 @@ enum Task {
         full: Option<PathBuf>,
     },
     /// Find or set up LibTorch for the feature `tch` and print what to export.
+    #[cfg(unix)]
     Libtorch(libtorch::Arguments),
     /// Compare every network with the reference: on the CPU write docs/parity.md, with --device a table for that device.
     Parity {
@@ -51,6 +53,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Gradients { full } => gradients::run(full),
+        #[cfg(unix)]
         Task::Libtorch(arguments) => libtorch::run(&arguments),
         Task::Parity { on: device_parity::Arguments { device: Some(device), float, only, out }, .. } => {
             device_parity::run(&device, &float, &only, out)

@@ -37,7 +37,7 @@ fn settings_out_of_range_are_refused_by_name() {
         ("--device", "tpu", "unknown device `tpu`"),
     ] {
         let stderr = fails(fixture.predict(&["cat.png"]).args([option, value]), 2);
-        assert!(stderr.contains(reason), "{option} {value}: {stderr}");
+        assert!(stderr.contains(&reason), "{option} {value}: {stderr}");
     }
 }
 
@@ -58,7 +58,7 @@ fn a_device_that_is_not_there_is_one_clear_sentence() {
             continue;
         }
         let stderr = fails(&mut command, 2);
-        let reason = if compiled { "cannot be used: " } else { &format!("--features {feature}") };
+        let reason = if compiled { "cannot be used: ".into() } else { format!("--features {feature}") };
         assert!(stderr.contains(device) && stderr.contains(reason), "{stderr}");
         assert!(stderr.lines().count() == 1 && !stderr.contains("panicked"), "{stderr}");
     }
