@@ -89,8 +89,12 @@ mod tests {
 
     #[test]
     fn a_batch_that_does_not_fit_is_named_with_the_largest_part_that_does() {
-        let by_error = |_| Err(Error::Read("out of device memory allocating 1099511627776 bytes".to_owned()));
-        let by_panic = |n| panic!("CUDA out of memory. Tried to allocate {n} GiB");
+        fn by_error(_: usize) -> Result<usize, Error> {
+            Err(Error::Read("out of device memory allocating 1099511627776 bytes".to_owned()))
+        }
+        fn by_panic(batch: usize) -> Result<usize, Error> {
+            panic!("CUDA out of memory. Tried to allocate {batch} GiB")
+        }
         for fail in [by_error as fn(usize) -> _, by_panic] {
             assert_eq!(run(32, 40, fail), Ok(32));
             let error = run(32, 9, fail).unwrap_err();
