@@ -59,7 +59,7 @@ fn a_device_that_is_not_there_is_one_clear_sentence() {
         }
         let stderr = fails(&mut command, 2);
         let reason = if compiled { "cannot be used: ".into() } else { format!("--features {feature}") };
-        assert!(stderr.contains(device) && stderr.contains(reason), "{stderr}");
+        assert!(stderr.contains(device) && stderr.contains(&reason), "{stderr}");
         assert!(stderr.lines().count() == 1 && !stderr.contains("panicked"), "{stderr}");
     }
 }
