@@ -1,6 +1,9 @@
 //! Tasks of this repository: `cargo xtask --help`.
 
+mod device_parity;
 mod gradients;
+#[cfg(unix)]
+mod libtorch;
 mod onnx;
 mod parity;
 mod weights;
@@ -32,7 +35,10 @@ enum Task {
         /// Folder to write into.
         folder: PathBuf,
     },
-    /// Compare every network with the reference and write docs/parity.md.
+    /// Find or set up LibTorch for the feature `tch` and print what to export.
+    #[cfg(unix)]
+    Libtorch(libtorch::Arguments),
+    /// Compare every network with the reference: on the CPU write docs/parity.md, with --device a table for that device.
     Parity {
         /// Folder of shared reference data; by default `EFFDET_SHARED`, else `shared` beside the repository.
         #[arg(long)]
@@ -40,6 +46,8 @@ enum Task {
         /// Folder of the blood cell test pictures as Pillow decodes them (`tools/golden/decode_with_pillow.py`).
         #[arg(long)]
         png: Option<PathBuf>,
+        #[command(flatten)]
+        on: device_parity::Arguments,
     },
     /// Fetch published weights: the same as `effdet weights download`.
     DownloadWeights {
@@ -55,7 +63,12 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Gradients { full } => gradients::run(full),
         Task::OnnxCase { model, folder } => onnx::write_case(&model, &folder),
-        Task::Parity { shared, png } => parity::run(shared, png),
+        #[cfg(unix)]
+        Task::Libtorch(arguments) => libtorch::run(&arguments),
+        Task::Parity { on: device_parity::Arguments { device: Some(device), float, only, out }, .. } => {
+            device_parity::run(&device, &float, &only, out)
+        }
+        Task::Parity { shared, png, .. } => parity::run(shared, png),
         Task::DownloadWeights { arguments } => weights::download(&arguments),
         Task::WeightsPage => weights::write_page(),
     }

@@ -447,6 +447,10 @@ pub struct BenchArgs {
     #[arg(long)]
     pub train: bool,
 
+    /// Float type of the device, for random weights: f32, f16 or bf16.
+    #[arg(long, value_name = "TYPE", default_value = "f32", conflicts_with = "weights")]
+    pub float: String,
+
     /// Write the figures as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -37,16 +37,31 @@ fn settings_out_of_range_are_refused_by_name() {
         ("--device", "tpu", "unknown device `tpu`"),
     ] {
         let stderr = fails(fixture.predict(&["cat.png"]).args([option, value]), 2);
-        assert!(stderr.contains(reason), "{option} {value}: {stderr}");
+        assert!(stderr.contains(&reason), "{option} {value}: {stderr}");
     }
 }
 
-#[cfg(not(feature = "cuda"))]
 #[test]
-fn a_device_that_is_not_compiled_in_names_its_feature() {
+fn a_device_that_is_not_there_is_one_clear_sentence() {
     let fixture = Fixture::new();
-    let stderr = fails(fixture.predict(&["cat.png"]).args(["--device", "cuda:0"]), 2);
-    assert!(stderr.contains("--features cuda"), "{stderr}");
+    for (device, feature, compiled) in [
+        ("cuda:0", "cuda", cfg!(feature = "cuda")),
+        ("cuda:7", "cuda", cfg!(feature = "cuda")),
+        ("wgpu", "wgpu", cfg!(feature = "wgpu")),
+        ("tch", "tch", cfg!(feature = "tch")),
+    ] {
+        let mut command = fixture.predict(&["cat.png"]);
+        // No adapter and no driver, whatever the machine has.
+        command.args(["--device", device]).env("VK_DRIVER_FILES", "none").env("VK_ICD_FILENAMES", "none");
+        command.env("CUDA_VISIBLE_DEVICES", "");
+        if compiled && feature == "tch" {
+            continue;
+        }
+        let stderr = fails(&mut command, 2);
+        let reason = if compiled { "cannot be used: ".into() } else { format!("--features {feature}") };
+        assert!(stderr.contains(device) && stderr.contains(&reason), "{stderr}");
+        assert!(stderr.lines().count() == 1 && !stderr.contains("panicked"), "{stderr}");
+    }
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use burn::tensor::Tensor;
 use effdet_core::Detection;
+use effdet_nn::device::is_on_host;
 use effdet_nn::native::Outputs;
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::anchors::Anchors;
-use crate::decode::{DecodeConfig, Frame, Layout, LevelOutput, decode};
+use crate::decode::{DecodeConfig, Frame, Layout, LevelOutput, decode, decode_candidates};
+use crate::device_cut::{Candidates, highest_logits};
 
 /// Head outputs of a batch on the host.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ enum Values {
     Read { class_logits: Vec<Vec<f32>>, box_deltas: Vec<Vec<f32>> },
     /// Class logits of every level, then box codes.
     Native(Outputs),
+    /// The highest logits of every picture with the box codes of their anchors, cut on the device.
+    Cut { pictures: Vec<Candidates>, limit: usize, bytes: usize },
 }
 
 /// Detections of every picture, best first, from outputs still on their device.
@@ -50,7 +54,13 @@ pub fn decode_batch(
     for outputs in [class_logits, box_deltas].into_iter().flatten() {
         assert_eq!(outputs.dims()[0], frames.len(), "one frame per picture");
     }
-    HostOutputs::read(class_logits, box_deltas)?.decode(anchors, num_classes, config, frames)
+    let outputs = match class_logits.first() {
+        Some(map) if !is_on_host(&map.device()) => {
+            HostOutputs::read_candidates(class_logits, box_deltas, num_classes, config.max_candidates)?
+        }
+        _ => HostOutputs::read(class_logits, box_deltas)?,
+    };
+    outputs.decode(anchors, num_classes, config, frames)
 }
 
 impl HostOutputs {
@@ -63,6 +73,35 @@ impl HostOutputs {
         Ok(Self(Values::Read { class_logits: read(class_logits)?, box_deltas: read(box_deltas)? }))
     }
 
+    /// Reads only what [`decode`](fn@decode) with this many candidates can use, in one transfer: the device finds the
+    /// highest logits. Where it cannot tell them from others, all is read.
+    ///
+    /// # Errors
+    /// [`Error::ReadBack`] if the device fails.
+    pub fn read_candidates(
+        class_logits: &[Tensor<4>],
+        box_deltas: &[Tensor<4>],
+        num_classes: usize,
+        max_candidates: usize,
+    ) -> Result<Self, Error> {
+        match highest_logits(class_logits, box_deltas, num_classes, max_candidates)? {
+            Some((pictures, bytes)) => Ok(Self(Values::Cut { pictures, limit: max_candidates, bytes })),
+            None => Self::read(class_logits, box_deltas),
+        }
+    }
+
+    /// Number of bytes that were read from the device.
+    pub fn bytes_read(&self) -> usize {
+        match &self.0 {
+            Values::Read { class_logits, box_deltas } => {
+                let values = class_logits.iter().chain(box_deltas).map(Vec::len).sum::<usize>();
+                values * size_of::<f32>()
+            }
+            Values::Native(_) => 0,
+            Values::Cut { bytes, .. } => *bytes,
+        }
+    }
+
     /// The outputs of a network's inference form: class logits of every level, then box codes.
     pub fn native(outputs: Outputs) -> Self {
         Self(Values::Native(outputs))
@@ -71,7 +110,7 @@ impl HostOutputs {
     /// Detections of every picture, best first.
     ///
     /// # Errors
-    /// As [`decode`](fn@decode).
+    /// As [`decode`](fn@decode), and [`Error::Setting`] if fewer candidates were read than are asked for.
     pub fn decode(
         &self,
         anchors: &Anchors,
@@ -98,6 +137,17 @@ impl HostOutputs {
     ) -> Result<Vec<Vec<Detection>>, Error> {
         assert_eq!(configs.len(), frames.len(), "settings for every picture");
         let detect = |(picture, (frame, config)): (usize, (&Option<Frame>, &DecodeConfig))| {
+            if let Values::Cut { pictures, limit, .. } = &self.0 {
+                if config.max_candidates > *limit {
+                    return Err(Error::Setting {
+                        name: "max_candidates",
+                        value: config.max_candidates.to_string(),
+                        expected: "no more than were read from the device",
+                    });
+                }
+                let candidates = &pictures[picture];
+                return decode_candidates(candidates, anchors, num_classes, config, frame.as_ref());
+            }
             let levels = self.picture(picture, frames.len());
             decode(&levels, anchors, num_classes, config, frame.as_ref())
         };
@@ -126,6 +176,8 @@ impl HostOutputs {
                 };
                 (0..levels).map(level).collect()
             }
+            // has no maps
+            Values::Cut { .. } => Vec::new(),
         }
     }
 }

@@ -142,10 +142,23 @@ pub fn decode(
     check_shapes(levels, anchors, num_classes)?;
 
     let selected = select(levels, anchors, num_classes, config);
+    let selected =
+        selected.into_iter().map(|logit| (logit, deltas(levels, anchors, logit.index / num_classes)));
+    Ok(suppress(selected, anchors, num_classes, config, frame))
+}
+
+/// [`decode`] of the candidates of a picture, best first, each with the box code of its anchor.
+pub(crate) fn suppress(
+    candidates: impl Iterator<Item = (Logit, [f32; 4])>,
+    anchors: &Anchors,
+    num_classes: usize,
+    config: &DecodeConfig,
+    frame: Option<&Frame>,
+) -> Vec<Detection> {
     // Suppression is often done after some hundred candidates, so the others are never decoded.
-    let candidates = selected.into_iter().map(|logit| {
+    let candidates = candidates.map(|(logit, deltas)| {
         let (anchor, class) = (logit.index / num_classes, logit.index % num_classes);
-        let bbox = box_coder::decode(&anchors.boxes()[anchor], deltas(levels, anchors, anchor));
+        let bbox = box_coder::decode(&anchors.boxes()[anchor], deltas);
         Detection {
             bbox: frame.map_or(bbox, |frame| frame.crop(bbox)),
             score: sigmoid(logit.value),
@@ -160,7 +173,26 @@ pub fn decode(
         }
         detections.retain(|detection| detection.bbox.is_finite());
     }
-    Ok(detections)
+    detections
+}
+
+/// [`decode`] of what a device found to be the highest logits of a picture.
+pub(crate) fn decode_candidates(
+    candidates: &[(Logit, [f32; 4])],
+    anchors: &Anchors,
+    num_classes: usize,
+    config: &DecodeConfig,
+    frame: Option<&Frame>,
+) -> Result<Vec<Detection>, Error> {
+    config.validate()?;
+    frame.map_or(Ok(()), Frame::validate)?;
+    let floor = logit_floor(config.score_threshold);
+    let mut order: Vec<_> = candidates.iter().filter(|(logit, _)| logit.value >= floor).copied().collect();
+    // both zeros are one value
+    let value = |logit: &Logit| logit.value + 0.0;
+    order.sort_unstable_by(|(a, _), (b, _)| value(b).total_cmp(&value(a)).then(a.index.cmp(&b.index)));
+    order.truncate(config.max_candidates);
+    Ok(suppress(order.into_iter(), anchors, num_classes, config, frame))
 }
 
 fn check_shapes(levels: &[LevelOutput<'_>], anchors: &Anchors, num_classes: usize) -> Result<(), Error> {

@@ -36,6 +36,7 @@ pub mod batch;
 pub mod box_coder;
 mod box_loss;
 pub mod decode;
+mod device_cut;
 pub mod error;
 mod focal;
 pub mod fusion;

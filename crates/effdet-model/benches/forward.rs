@@ -1,80 +1,103 @@
-//! Each part of a detector, and all of it.
+//! A whole detector: its forward pass, with its backward pass, a training step, and detection with decoding.
 //!
 //! ```sh
-//! cargo bench -p effdet-model
+//! cargo bench -p effdet-model                                        # on the CPU
+//! EFFDET_DEVICE=cuda:0 cargo bench -p effdet-model --features cuda   # on a GPU
 //! ```
 //!
-//! Ids are `effdet-model/PART/CONFIGURATION/DEVICE`.
+//! `effdet_testing::bench` says what else can be chosen and what the ids mean. Forward and backward pass are the
+//! composition of the framework's operations; detection takes the inference form where there is one. The first two benches
+//! are what the device itself can do: `benches/table.py` shows the others as a part of it.
 
 #![allow(clippy::expect_used, reason = "a bench that cannot be set up has nothing to say")]
 
 use std::hint::black_box;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use burn::tensor::{Device, Distribution, Tensor};
+use criterion::{Criterion, criterion_group, criterion_main};
 use effdet_core::YxyxBox;
 use effdet_heads::{Anchors, BatchTargets, DetectionLossConfig, MatchOptions, Truth};
-use effdet_model::EfficientDetConfig;
+use effdet_model::{EfficientDet, EfficientDetConfig, Predictor, summarize};
+use effdet_testing::bench::{Bench, Cost};
 
-fn parts(criterion: &mut Criterion) {
-    let device = Device::flex();
-    for name in ["tf_efficientdet_lite0", "tf_efficientdet_d0"] {
-        let config = EfficientDetConfig::named(name).expect("a known name");
-        let model = config.init(&device).expect("a valid configuration");
-        let size = config.image_size;
-        let pictures = Tensor::<4>::ones([1, 3, size.height, size.width], &device);
-        let features = model.backbone.forward(pictures.clone());
-        let levels = model.fpn.forward(features.clone());
+fn ceilings(criterion: &mut Criterion) {
+    Bench::from_env().expect("a device").ceilings(criterion).expect("the device runs");
+}
 
-        let mut bench = |part: &str, run: &dyn Fn()| {
-            let mut group = criterion.benchmark_group(format!("effdet-model/{part}"));
-            group.sample_size(10);
-            group.bench_function(BenchmarkId::new(name, "cpu"), |bencher| bencher.iter(run));
-            group.finish();
+fn forward(criterion: &mut Criterion) {
+    let bench = Bench::from_env().expect("a device");
+    for model in &bench.models {
+        let inputs = vec![[model.in_channels, model.image_size.height, model.image_size.width]];
+        let forward = |network: &EfficientDet, pictures: Vec<Tensor<4>>| -> Vec<Tensor<4>> {
+            let outputs = pictures.into_iter().map(|pictures| network.forward(pictures));
+            outputs.flat_map(|outputs| outputs.class_logits.into_iter().chain(outputs.box_deltas)).collect()
         };
-        bench("backbone", &|| {
-            black_box(model.backbone.forward(pictures.clone()));
-        });
-        bench("fpn", &|| {
-            black_box(model.fpn.forward(features.clone()));
-        });
-        bench("heads", &|| {
-            black_box((model.class_net.forward(&levels), model.box_net.forward(&levels)));
-        });
-        bench("forward", &|| {
-            black_box(model.forward(pictures.clone()));
-        });
+        bench
+            .part(criterion, "effdet-model", &model.name, &inputs, |device| Ok(model.init(device)?), forward)
+            .expect("the detector runs");
     }
 }
 
-/// Forward pass, loss and backward pass; see `benches/compare/train_step.py` for the comparison.
+/// Forward pass, targets, loss and backward pass; see `benches/compare/train_step.py` for the comparison.
 fn training_step(criterion: &mut Criterion) {
-    let device = Device::flex().autodiff();
-    let mut group = criterion.benchmark_group("effdet-model/training_step");
-    group.sample_size(10);
-    for (name, batch) in [("tf_efficientdet_lite0", 8), ("tf_efficientdet_d0", 4)] {
-        let config = EfficientDetConfig::named(name).expect("a known name");
+    let bench = Bench::from_env().expect("a device");
+    let device = bench.device.clone().autodiff();
+    for config in &bench.models {
         let model = config.init(&device).expect("a valid configuration");
-        let size = config.image_size;
-        let pictures = Tensor::<4>::ones([batch, 3, size.height, size.width], &device);
-        let anchors = Arc::new(Anchors::generate(&config.anchor_config(), size).expect("valid anchors"));
-        let object = Truth::new(YxyxBox::new(40.0, 60.0, 160.0, 140.0), 3);
-        let truths = vec![vec![object]; batch];
+        let anchors =
+            Arc::new(Anchors::generate(&config.anchor_config(), config.image_size).expect("anchors"));
         let loss = DetectionLossConfig::default().init().expect("a valid loss");
-        group.bench_function(BenchmarkId::new(name, "cpu"), |bencher| {
-            bencher.iter(|| {
+        for &batch in &bench.batches {
+            let pictures = pictures(&bench, config, batch).autodiff();
+            let truths = vec![vec![Truth::new(YxyxBox::new(40.0, 60.0, 160.0, 140.0), 3)]; batch];
+            let cost = cost(config, batch, 3);
+            let variant = format!("{}-b{batch}", config.name);
+            let step = || {
                 let outputs = model.forward(pictures.clone());
                 let targets =
                     BatchTargets::assign(&anchors, &truths, &MatchOptions::default()).expect("targets");
                 let parts =
                     loss.forward(&outputs.class_logits, &outputs.box_deltas, &targets).expect("a loss");
-                parts.total.backward()
-            });
-        });
+                black_box(parts.total.backward());
+            };
+            bench.time(criterion, "effdet-model/training_step", &variant, cost, step).expect("a file");
+        }
     }
-    group.finish();
 }
 
-criterion_group!(benches, parts, training_step);
+fn detection(criterion: &mut Criterion) {
+    let bench = Bench::from_env().expect("a device");
+    for config in &bench.models {
+        let model = config.init(&bench.device).expect("a valid configuration");
+        let predictor = Predictor::new(model, config.clone());
+        for &batch in &bench.batches {
+            let pictures = pictures(&bench, config, batch);
+            let cost = cost(config, batch, 1);
+            let variant = format!("{}-b{batch}", config.name);
+            let detect = || {
+                black_box(predictor.detect(pictures.clone(), &vec![None; batch]).expect("the detector runs"));
+            };
+            bench.time(criterion, "effdet-model/detect", &variant, cost, detect).expect("a file");
+        }
+    }
+}
+
+fn pictures(bench: &Bench, config: &EfficientDetConfig, batch: usize) -> Tensor<4> {
+    let shape = [batch, config.in_channels, config.image_size.height, config.image_size.width];
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &bench.device)
+}
+
+/// Of that many passes over the network and its pictures.
+fn cost(config: &EfficientDetConfig, batch: usize, passes: u64) -> Cost {
+    let summary = summarize(config, config.image_size, &Device::flex()).expect("a valid configuration");
+    let values = summary.parameters + batch * config.in_channels * config.image_size.area();
+    Cost {
+        pictures: batch as u64,
+        bytes: passes * 4 * values as u64,
+        operations: passes * 2 * summary.multiply_adds * batch as u64,
+    }
+}
+
+criterion_group!(benches, ceilings, forward, training_step, detection);
 criterion_main!(benches);

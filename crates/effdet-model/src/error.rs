@@ -33,6 +33,9 @@ pub enum Error {
     /// Anchors or decoding.
     #[error(transparent)]
     Heads(#[from] effdet_heads::Error),
+    /// A batch was too large for the device.
+    #[error(transparent)]
+    OutOfMemory(#[from] effdet_nn::OutOfMemory),
 }
 
 fn did_you_mean(nearest: &[String]) -> String {

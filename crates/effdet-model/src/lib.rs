@@ -26,6 +26,8 @@ mod specs;
 mod summary;
 
 pub use config::EfficientDetConfig;
+pub use effdet_nn::OutOfMemory;
+pub use effdet_nn::device::catch_out_of_memory;
 pub use efficientdet::{EfficientDet, HeadOutputs};
 pub use error::Error;
 pub use inference::Inference;

@@ -6,9 +6,10 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use effdet_core::{Detection, ImageSize};
 use effdet_heads::{Anchors, DecodeConfig, Frame, HostOutputs};
+use effdet_nn::device::{catch_out_of_memory, is_on_host};
 use effdet_nn::native::{self, Program};
 
-use crate::{EfficientDet, EfficientDetConfig, Error, Inference};
+use crate::{EfficientDet, EfficientDetConfig, Error, HeadOutputs, Inference};
 
 /// How many input sizes keep their anchors; a picture of a further size replaces the oldest.
 const CACHED_SIZES: usize = 8;
@@ -85,7 +86,8 @@ impl Predictor {
     /// - `frames`: one per picture
     ///
     /// # Errors
-    /// [`Error::Heads`] if the device fails, or for settings out of range.
+    /// [`Error::OutOfMemory`] if the device has no room for so many pictures; [`Error::Heads`] if it fails otherwise, or
+    /// for settings out of range.
     ///
     /// # Panics
     /// If there are not as many frames as pictures, or the pictures have other channels than the network.
@@ -104,13 +106,21 @@ impl Predictor {
     /// - `pictures`: `[batch, in_channels, height, width]`
     ///
     /// # Errors
-    /// [`Error::Heads`] if the device fails.
+    /// [`Error::OutOfMemory`] if the device has no room for so many pictures; [`Error::Heads`] if it fails otherwise.
     ///
     /// # Panics
     /// If the pictures have other channels than the network.
     pub fn forward(&self, pictures: Tensor<4>) -> Result<RawOutputs, Error> {
+        let [batch, ..] = pictures.dims();
+        catch_out_of_memory(batch, &pictures.device(), |count| {
+            let all = pictures.clone();
+            self.forward_all(if count == batch { all } else { all.narrow(0, 0, count) })
+        })
+    }
+
+    fn forward_all(&self, pictures: Tensor<4>) -> Result<RawOutputs, Error> {
         let [batch, _, height, width] = pictures.dims();
-        let input = ImageSize { height, width };
+        let (input, device) = (ImageSize { height, width }, pictures.device());
         let (outputs, levels) = if let Some((inference, program)) = self.compiled(&pictures) {
             let pictures = pictures.try_into_data().map_err(read_error)?;
             let pictures = pictures.convert::<f32>().try_into_vec::<f32>().map_err(read_error)?;
@@ -118,7 +128,14 @@ impl Predictor {
         } else {
             let outputs = self.model.forward(pictures);
             let levels = outputs.level_sizes();
-            (HostOutputs::read(&outputs.class_logits, &outputs.box_deltas)?, levels)
+            let HeadOutputs { class_logits, box_deltas } = &outputs;
+            let outputs = if is_on_host(&device) {
+                HostOutputs::read(class_logits, box_deltas)?
+            } else {
+                let EfficientDetConfig { num_classes, decode, .. } = &self.config;
+                HostOutputs::read_candidates(class_logits, box_deltas, *num_classes, decode.max_candidates)?
+            };
+            (outputs, levels)
         };
         Ok(RawOutputs { outputs, input, levels, batch })
     }

@@ -7,8 +7,11 @@ use crate::golden::{BackbonesGolden, DetectorGolden, read_json};
 use crate::gradients::{GradientsGolden, TrainingStepsGolden};
 use crate::parity::GoldenError;
 
+/// In the folder `EFFDET_FIXTURES`, else in this crate; a program that is carried to another machine takes them along.
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).join(name)
+    let folder = std::env::var_os("EFFDET_FIXTURES")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")), PathBuf::from);
+    folder.join(name)
 }
 
 /// What the reference computes for all 158 backbones.

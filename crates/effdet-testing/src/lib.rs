@@ -4,6 +4,7 @@
 //! are synthetic: every tensor is a pure function of a seed, its name and its shape ([`synthetic`]), here and in the
 //! scripts that ask the reference (`tools/golden`).
 
+pub mod bench;
 pub mod blood_cells;
 #[cfg(doctest)]
 mod book;

@@ -1,13 +1,14 @@
 //! All networks against all goldens.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 
 use crate::golden::{BackbonesGolden, DetectorGolden, StateDictShapes, read_json};
-use crate::parity::{self, Deviation, GoldenError, Statistics};
+use crate::parity::{self, Bounds, Deviation, Statistics};
 use crate::{fixtures, npz, synthetic};
 
 /// What came of one network.
@@ -35,37 +36,57 @@ pub fn differing(outcomes: &[Outcome]) -> String {
     lines.collect()
 }
 
-/// Every backbone that the fixtures have numbers for; the largest are left to the shared reference data.
-pub fn fixture_backbones(device: &Device) -> Vec<Outcome> {
+/// Every backbone that the fixtures have numbers for and `wanted` names; the largest are left to the shared reference
+/// data. One after the other, as the outcomes are asked for.
+pub fn fixture_backbones<'a>(
+    device: &'a Device,
+    bounds: &'a Bounds,
+    wanted: impl Fn(&str) -> bool + 'a,
+) -> impl Iterator<Item = Outcome> + 'a {
     let golden = fixtures::backbones();
     let input = parity::synthetic_picture(golden.seed, &golden.image, golden.image_size, device);
-    let with_numbers = golden.backbones.iter().filter(|(_, expected)| !expected.features.is_empty());
-    let outcomes = with_numbers.map(|(name, expected)| {
+    let with_numbers = golden
+        .backbones
+        .into_iter()
+        .filter(move |(name, expected)| !expected.features.is_empty() && wanted(name));
+    with_numbers.map(move |(name, expected)| {
         let statistics = Statistics::Scattered(&expected.statistics);
         let result =
-            parity::backbone(name, expected, input.clone(), golden.seed, statistics, GoldenError::default());
-        Outcome { name: name.clone(), result }
-    });
-    outcomes.collect()
+            caught(|| parity::backbone(&name, &expected, input.clone(), golden.seed, statistics, bounds));
+        Outcome { name, result }
+    })
 }
 
-/// Every detector.
-pub fn fixture_detectors(device: &Device) -> Vec<Outcome> {
-    let outcomes = fixtures::detectors().into_iter().map(|golden| {
-        let result = (|| {
+/// Every detector that `wanted` names, one after the other, as the outcomes are asked for.
+pub fn fixture_detectors<'a>(
+    device: &'a Device,
+    bounds: &'a Bounds,
+    wanted: impl Fn(&str) -> bool + 'a,
+) -> impl Iterator<Item = Outcome> + 'a {
+    let goldens = fixtures::detectors().into_iter().filter(move |golden| wanted(&golden.model));
+    goldens.map(move |golden| {
+        let result = caught(|| {
             let model = effdet_model::EfficientDetConfig::named(&golden.model)?.init(device)?;
             ensure!(
                 synthetic::state_dict_digest(&model) == golden.state_dict,
                 "other tensors than the reference's"
             );
             let statistics = Statistics::Scattered(&golden.statistics);
-            parity::detector(&golden, statistics, GoldenError::default(), device, |name| {
+            parity::detector(&golden, statistics, bounds, device, |name| {
                 Ok(parity::synthetic_picture(golden.seed, name, golden.image_size, device))
             })
-        })();
+        });
         Outcome { name: golden.model, result }
-    });
-    outcomes.collect()
+    })
+}
+
+/// A backend that has not learned an operation panics; the networks after it are still compared.
+fn caught(compare: impl FnOnce() -> Result<Deviation>) -> Result<Deviation> {
+    catch_unwind(AssertUnwindSafe(compare)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        bail!("panic: {}", text.lines().next().unwrap_or_default())
+    })
 }
 
 /// Every backbone, against the shared reference data.
@@ -89,7 +110,7 @@ pub fn shared_backbones(shared: &Path, device: &Device) -> Result<Vec<Outcome>> 
             parity::same_state_dict(&model, shapes.get(name).context("no shapes")?)?;
             drop(model);
             let statistics = Statistics::Stored(&running);
-            parity::backbone(name, expected, input.clone(), golden.seed, statistics, GoldenError::default())
+            parity::backbone(name, expected, input.clone(), golden.seed, statistics, &Bounds::SINGLE)
         })();
         Outcome { name: name.clone(), result }
     });
@@ -111,7 +132,8 @@ pub fn shared_detectors(shared: &Path, device: &Device) -> Result<Vec<Outcome>> 
             parity::same_state_dict(&model, shapes.get(name).context("no shapes")?)?;
             drop(model);
             let error = *errors.get(name).context("the golden's own error is not known")?;
-            parity::detector(&golden, Statistics::Stored(&running), error, device, |picture| {
+            let bounds = Bounds::SINGLE.plus(error);
+            parity::detector(&golden, Statistics::Stored(&running), &bounds, device, |picture| {
                 parity::picture(&shared.join("golden/images").join(picture), golden.mean, golden.std, device)
             })
         })();

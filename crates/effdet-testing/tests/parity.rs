@@ -1,6 +1,8 @@
 //! Parity with the fixtures of this crate: every configuration and backbone, from synthetic weights.
 
 use burn::tensor::Device;
+use effdet_testing::parity::Bounds;
+use effdet_testing::suite::Outcome;
 use effdet_testing::{fixtures, suite, synthetic};
 
 #[test]
@@ -33,16 +35,18 @@ fn every_backbone_has_the_tensors_of_the_reference() {
 
 #[test]
 fn every_backbone_computes_what_the_reference_does() {
-    let outcomes = suite::fixture_backbones(&Device::flex());
+    let device = Device::flex();
+    let outcomes: Vec<Outcome> = suite::fixture_backbones(&device, &Bounds::SINGLE, |_| true).collect();
     assert!(outcomes.len() > 130, "{}", outcomes.len());
-    assert!(outcomes.iter().all(suite::Outcome::is_equal), "{}", suite::differing(&outcomes));
+    assert!(outcomes.iter().all(Outcome::is_equal), "{}", suite::differing(&outcomes));
 }
 
 #[test]
 fn every_detector_computes_what_the_reference_does() {
-    let outcomes = suite::fixture_detectors(&Device::flex());
+    let device = Device::flex();
+    let outcomes: Vec<Outcome> = suite::fixture_detectors(&device, &Bounds::SINGLE, |_| true).collect();
     assert_eq!(outcomes.len(), 47);
     let native = outcomes.iter().filter(|outcome| outcome.result.as_ref().is_ok_and(|result| result.native));
     assert_eq!(native.count(), 47, "detectors with an inference form");
-    assert!(outcomes.iter().all(suite::Outcome::is_equal), "{}", suite::differing(&outcomes));
+    assert!(outcomes.iter().all(Outcome::is_equal), "{}", suite::differing(&outcomes));
 }

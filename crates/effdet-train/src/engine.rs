@@ -8,6 +8,7 @@ use std::time::Instant;
 use burn::module::Module;
 use effdet_data::Batch;
 use effdet_heads::{DetectionLoss, Normalizer};
+use effdet_model::catch_out_of_memory;
 use effdet_weights::{identity_keys, save_safetensors};
 
 use crate::bad_step::{BadStep, BadStepKind, first_layer, first_not_finite, worst_picture};
@@ -293,12 +294,18 @@ impl Engine<'_> {
         let step = self.session.state.step;
         self.model.device().seed(mix(config.seed, step));
         let before = (self.model.network.clone(), self.session.state.normalizer);
-        let gradients = self.gradients(phase, batches)?;
-        let total = norm(&gradients.sum);
-        let norm_value = match &total {
-            Some(total) => read_numbers([total])?[0],
-            None => 0.0,
-        };
+        let device = self.model.device().clone();
+        let pictures = batches.iter().map(Batch::len).max().unwrap_or(0);
+        // Devices compute behind: a lack of memory shows at the latest when the norm is read.
+        let (gradients, total, norm_value) = catch_out_of_memory(pictures, &device, |pictures| {
+            let gradients = self.gradients(phase, batches, pictures)?;
+            let total = norm(&gradients.sum);
+            let norm_value = match &total {
+                Some(total) => read_numbers([total])?[0],
+                None => 0.0,
+            };
+            Ok::<_, Error>((gradients, total, norm_value))
+        })?;
         let Gradients { sum, losses, pictures, .. } = &gradients;
         let rate = self.rate(phase);
         if let Some(kind) = self.judge(config, *losses, norm_value) {
@@ -356,13 +363,18 @@ impl Engine<'_> {
         Ok(merge(control, self.tell(&Event::Step(&report))))
     }
 
-    /// The averaged gradients of the batches of a step.
-    fn gradients(&mut self, phase: &Phase<'_>, batches: &[Batch]) -> Result<Gradients, Error> {
+    /// The averaged gradients of the batches of a step, of no more than `pictures` of each.
+    fn gradients(
+        &mut self,
+        phase: &Phase<'_>,
+        batches: &[Batch],
+        pictures: usize,
+    ) -> Result<Gradients, Error> {
         let mut all =
             Gradients { sum: Named::new(), losses: Losses::default(), pictures: 0, batches: Vec::new() };
         let share = 1.0 / batches.len() as f64;
         for batch in batches {
-            let batch = self.model.batch(batch)?;
+            let batch = self.model.batch(batch)?.first(pictures);
             let mut context = StepContext {
                 config: phase.config,
                 criterion: &phase.criterion,

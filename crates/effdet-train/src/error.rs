@@ -74,6 +74,9 @@ pub enum Error {
         /// Pictures of a batch.
         batch_size: usize,
     },
+    /// A batch was too large for the device.
+    #[error(transparent)]
+    OutOfMemory(#[from] effdet_model::OutOfMemory),
     /// The device did not give a value back.
     #[error("cannot read back from the device: {0}")]
     ReadBack(String),

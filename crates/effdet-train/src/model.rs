@@ -261,6 +261,19 @@ impl TrainBatch {
         self.indices.is_empty()
     }
 
+    /// The first `count` pictures, or all if there are fewer.
+    #[must_use]
+    pub fn first(mut self, count: usize) -> Self {
+        if count < self.len() {
+            self.pictures = self.pictures.narrow(0, 0, count);
+            self.truths.truncate(count);
+            self.frames.truncate(count);
+            self.indices.truncate(count);
+            self.ids.truncate(count);
+        }
+        self
+    }
+
     /// Height and width of the input.
     pub fn size(&self) -> ImageSize {
         let [_, _, height, width] = self.pictures.dims();

@@ -88,30 +88,9 @@ pub enum Error {
         /// What is allowed.
         expected: &'static str,
     },
-    /// No device has this name.
-    #[error("unknown device `{name}`: expected cpu, cuda:0 (or another number), wgpu or tch")]
-    UnknownDevice {
-        /// The name asked for.
-        name: String,
-    },
-    /// The device's backend is not part of this build.
-    #[error(
-        "this build has no device `{name}`: build with the cargo feature `{feature}` (--features {feature})"
-    )]
-    DeviceNotCompiled {
-        /// The device asked for.
-        name: String,
-        /// The feature that adds it.
-        feature: &'static str,
-    },
-    /// The device's backend is there, the device is not.
-    #[error("device `{name}` cannot be used: {reason}")]
-    DeviceUnavailable {
-        /// The device asked for.
-        name: String,
-        /// What the backend said.
-        reason: String,
-    },
+    /// There is no such device.
+    #[error(transparent)]
+    Device(#[from] effdet_nn::DeviceError),
     /// A training run that cannot start or go on.
     #[error(transparent)]
     Train(#[from] effdet_train::Error),

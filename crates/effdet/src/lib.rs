@@ -54,7 +54,6 @@
 
 mod anchor_fit;
 mod detector;
-mod device;
 mod error;
 mod identify;
 mod onnx;
@@ -82,7 +81,7 @@ pub use effdet_weights as weights;
 
 pub use anchor_fit::{AnchorFit, ClassCoverage, Coverage, Shape, fit_anchors};
 pub use detector::Detector;
-pub use device::device;
+pub use effdet_nn::device;
 pub use error::Error;
 pub use identify::{Candidate, identify};
 pub use options::{DetectorOptions, read_labels};

@@ -42,6 +42,9 @@ struct Report {
     native: bool,
     preprocess: Stage,
     forward: Stage,
+    /// The network without the way of its outputs to the host, where it is the framework's operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<Stage>,
     postprocess: Stage,
     total: Stage,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +79,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     ];
     writeln!(to, "{:12} {:>10} {:>10} {:>10}", "ms", "median", "min", "spread")?;
     let train_step = report.train_step.iter().map(|stage| ("train step", stage));
-    for (name, stage) in stages.into_iter().chain(train_step) {
+    let network = report.network.iter().map(|stage| ("network", stage));
+    for (name, stage) in stages.into_iter().chain(network).chain(train_step) {
         writeln!(to, "{name:12} {:10.3} {:10.3} {:10.3}", stage.median, stage.min, stage.spread)?;
     }
     writeln!(to, "peak memory {:.0} MB", report.peak_memory_mb)?;
@@ -98,7 +102,7 @@ fn detector(args: &BenchArgs) -> Result<Detector> {
             check_image_size(size)?;
             config = config.with_image_size(size);
         }
-        Detector::random(config, &effdet::device(&args.detector.device)?)?
+        Detector::random(config, &effdet::nn::device_with_float(&args.detector.device, &args.float)?)?
     };
     let threads = args.detector.threads.map_or_else(cores, usize::from);
     detector.set_inference((!args.composed).then_some(threads));
@@ -146,6 +150,15 @@ fn measure(detector: &Detector, args: &BenchArgs) -> Result<Report> {
         Ok(())
     })?;
     let forward = stage(&mut || predictor.forward(input.clone()).map(drop).map_err(Into::into))?;
+    let native = predictor.runs_natively(&input);
+    let network = if native {
+        None
+    } else {
+        Some(stage(&mut || {
+            drop(predictor.model().forward(input.clone()));
+            Ok(device.sync()?)
+        })?)
+    };
     let postprocess = stage(&mut || predictor.decode(&raw, &frames).map(drop).map_err(Into::into))?;
     let total = stage(&mut || detector.detect_batch(&pictures).map(drop).map_err(Into::into))?;
     let train_step = if args.train {
@@ -160,9 +173,10 @@ fn measure(detector: &Detector, args: &BenchArgs) -> Result<Report> {
         batch,
         threads: predictor.inference().map_or_else(cores, |inference| inference.threads()),
         device: args.detector.device.clone(),
-        native: predictor.runs_natively(&input),
+        native,
         preprocess,
         forward,
+        network,
         postprocess,
         total,
         train_step,

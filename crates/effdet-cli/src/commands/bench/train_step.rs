@@ -49,9 +49,7 @@ impl TrainStep {
         let outputs = self.model.forward(self.pictures.clone());
         let targets = BatchTargets::assign(&self.anchors, &self.objects, &MatchOptions::default())?;
         let parts = self.loss.forward(&outputs.class_logits, &outputs.box_deltas, &targets)?;
-        // reading the loss waits for the device
-        parts.total.clone().into_scalar::<f32>();
         drop(parts.total.backward());
-        Ok(())
+        Ok(self.pictures.device().sync()?)
     }
 }

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Parity and timings on a GPU machine from what `tools/gpu/pack.sh` packed, in ten minutes at most; needs PyTorch and timm.
+#
+#   target/gpu/check.sh [DEVICE] [FOLDER]      # cuda:0; the tables go into FOLDER, by default ./gpu-results
+#
+# SECONDS_IN_ALL (580), FLOATS ("f32 f16 bf16"), ONLY (names of networks; all) and QUICK=1 (small timings) change what runs.
+# A device takes its float type once in a process, so every line of the summary is a process of its own.
+set -uo pipefail
+pack=$(cd "$(dirname "$0")" && pwd)
+device=${1:-cuda:0}
+out=${2:-gpu-results}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+end=$((SECONDS + ${SECONDS_IN_ALL:-580}))
+left() { echo $((end - SECONDS > 0 ? end - SECONDS : 0)); }
+export EFFDET_FIXTURES=$pack/fixtures EFFDET_DEVICE=$device
+summary=$out/summary.md
+{
+    echo "# $device, $(date -u +%Y-%m-%dT%H:%MZ)"
+    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
+    echo
+    echo "| check | seconds | result |"
+    echo "|---|---|---|"
+} > "$summary"
+failed=0
+
+# check NAME LIMIT COMMAND...: a line of the summary; what it says goes into NAME.log
+check() {
+    local name=$1 limit=$2 start=$SECONDS status
+    shift 2
+    [ "$limit" -lt "$(left)" ] || limit=$(left)
+    if [ "$limit" -lt 5 ]; then
+        echo "| $name | | no time left |" >> "$summary"
+        failed=1
+        return
+    fi
+    timeout "$limit" "$@" > "$out/$name.log" 2>&1
+    status=$?
+    case $status in
+        0) result=passed ;;
+        124) result="stopped after $limit s" failed=1 ;;
+        *) result="failed ($status): $(tail -n 1 "$out/$name.log" | tr '|' '/')" failed=1 ;;
+    esac
+    echo "| $name | $((SECONDS - start)) | $result |" >> "$summary"
+}
+
+only=()
+[ -z "${ONLY:-}" ] || read -ra only <<< "--only $ONLY"
+# The first process tunes; the later ones find its choices on the disk.
+for program in "$pack"/xtask-*; do
+    fusion=${program##*/xtask-}
+    for float in ${FLOATS:-f32 f16 bf16}; do
+        check "parity-$fusion-$float" 120 "$program" parity --device "$device" --float "$float" "${only[@]}" \
+            --out "$out/parity-$fusion-$float.md"
+    done
+done
+
+python3 -m pip install --quiet --no-deps --no-index --target "$out/python" "$pack"/wheels/*.whl > "$out/pip.log" 2>&1
+export PYTHONPATH=$out/python
+check compare 300 python3 "$pack/gpu.py" --device "$device" --binary "$pack/effdet" --bench "$pack/bench-bifpn" \
+    --floats f32 bf16 --seconds 280 --out "$out/compare.md" ${QUICK:+--quick --no-compile --runs 3}
+
+export CARGO_TARGET_DIR=$out
+sizes=(EFFDET_MODELS=tf_efficientdet_d0 EFFDET_BATCH=1,8,32)
+[ -z "${QUICK:-}" ] || sizes=(EFFDET_MODELS=tf_efficientdet_lite0 EFFDET_BATCH=1)
+check bench-model 120 env "${sizes[@]}" "$pack/bench-model" --bench --measurement-time 2 --warm-up-time 1
+check table 20 python3 "$pack/table.py" --folder "$out/criterion"
+
+{
+    for table in "$out"/parity-*.md "$out/compare.md" "$out/table.log"; do
+        [ ! -s "$table" ] || printf '\n## %s\n\n' "$(basename "${table%.*}")"
+        [ ! -s "$table" ] || cat "$table"
+    done
+} >> "$summary"
+rm -rf "$out/python"
+echo "$summary"
+exit $failed
