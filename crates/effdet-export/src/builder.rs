@@ -97,8 +97,8 @@ impl Builder {
     /// The name of a constant, a new one or one of the same values.
     pub fn constant(&mut self, values: Values, dims: &[usize]) -> String {
         let known = self.by_digest.entry(digest(&values, dims)).or_default();
-        let same = known.iter().map(|at| &self.initializers[*at]);
-        if let Some(same) = same.into_iter().find(|same| same.dims == dims && same.values == values) {
+        let mut candidates = known.iter().map(|at| &self.initializers[*at]);
+        if let Some(same) = candidates.find(|same| same.dims == dims && same.values == values) {
             return same.name.clone();
         }
         known.push(self.initializers.len());

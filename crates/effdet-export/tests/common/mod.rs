@@ -68,8 +68,8 @@ pub fn shapes(graph: &GraphProto) -> HashMap<String, Vec<usize>> {
     let mut constants: HashMap<&str, Vec<f64>> = HashMap::new();
     for constant in &graph.initializer {
         let bytes = constant.raw_data();
-        let values = match constant.data_type() {
-            FLOAT => bytes.chunks(4).map(|v| f32::from_le_bytes(v.try_into().unwrap()).into()).collect(),
+        let values: Vec<f64> = match constant.data_type() {
+            FLOAT => bytes.chunks(4).map(|v| f64::from(f32::from_le_bytes(v.try_into().unwrap()))).collect(),
             _ => bytes.chunks(8).map(|v| i64::from_le_bytes(v.try_into().unwrap()) as f64).collect(),
         };
         constants.insert(constant.name(), values);
