@@ -56,6 +56,7 @@ pub enum Command {
     /// SIGTERM stop it once it has answered every request it accepted; a second one ends it at once. Exit status: 0
     /// stopped, 2 wrong usage or unusable weights, 130 ended at once.
     #[cfg(feature = "serve")]
+    #[command(after_help = examples::SERVE)]
     Serve(ServeArgs),
     /// List the 47 detectors.
     #[command(after_help = examples::MODELS)]
@@ -83,6 +84,7 @@ pub enum Command {
     /// Write a detector as an ONNX file, with its class names and preprocessing in the metadata.
     ///
     /// Exit status: 0 all well, 2 wrong usage, unusable weights or a file that cannot be written.
+    #[command(after_help = examples::EXPORT)]
     Export(ExportArgs),
     /// Time the stages of detection on made-up pictures; weights do not matter for it.
     #[command(after_help = examples::BENCH)]

@@ -34,7 +34,7 @@ fn reported(fixture: &Fixture, options: &[&str]) -> Found {
 
 fn parsed(format: Format, source: &Source) -> Found {
     let options = ParseOptions {
-        policies: Policies::all(Policy::Error).with(effdet::data::DirtKind::DuplicateBox, Policy::Keep),
+        policies: Policies::all(Policy::Error),
         pictures: PictureCheck::Header,
         ..ParseOptions::default()
     };

@@ -35,7 +35,7 @@ fn pictures_are_detected_as_they_arrive_until_ctrl_c() {
     let fixture = Fixture::new();
     fixture.picture("in/a.png", 80, 64);
     let bytes = fs::read(fixture.picture("b.png", 60, 50)).unwrap();
-    let mut child = Command::new(assert_cmd::cargo::cargo_bin("effdet"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_effdet"))
         .current_dir(fixture.path(""))
         .args(["predict", "in", "--weights", "tiny.safetensors", "--score", "0", "--watch=0.1"])
         .args(["--out", "drawn", "--jsonl", "found.jsonl", "--json", "found.json"])

@@ -74,6 +74,32 @@ Examples:
   effdet completions zsh > ~/.zfunc/_effdet
   effdet completions fish > ~/.config/fish/completions/effdet.fish";
 
+#[cfg(feature = "serve")]
+pub const SERVE: &str = "\
+Examples:
+  effdet serve --model tf_efficientdet_lite0 --pretrained
+  effdet serve --weights best.safetensors --listen 0.0.0.0:8080 --batch 8 --score 0.4";
+
+pub const EXPORT: &str = "\
+Examples:
+  effdet export --model tf_efficientdet_d0 --pretrained --out d0.onnx
+  effdet export --weights best.safetensors --nms --batch dynamic --out detector.onnx";
+
 #[cfg(test)]
-pub const ALL: [&str; 12] =
-    [EFFDET, PREDICT, VIDEO, MODELS, INFO, EVALUATE, VAL, TRAIN, BENCH, DATASET, WEIGHTS, COMPLETIONS];
+pub const ALL: &[&str] = &[
+    EFFDET,
+    PREDICT,
+    VIDEO,
+    #[cfg(feature = "serve")]
+    SERVE,
+    MODELS,
+    INFO,
+    EVALUATE,
+    VAL,
+    TRAIN,
+    EXPORT,
+    BENCH,
+    DATASET,
+    WEIGHTS,
+    COMPLETIONS,
+];

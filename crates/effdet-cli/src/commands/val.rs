@@ -27,7 +27,7 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
 
     let bar = progress::bar(dataset.records.len());
     let options = args.views.options(&args.detector);
-    let progress = |done| bar.set_position(done as u64);
+    let progress = |done: usize| bar.set_position(done as u64);
     let found = validate::detect_dataset_with(&detector, &dataset, &options, progress)?;
     bar.finish_and_clear();
     for (path, reason) in &found.failures {
