@@ -8,7 +8,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use assert_cmd::cargo::CommandCargoExt;
+use assert_cmd::cargo::cargo_bin;
 use common::{Fixture, fails};
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ struct Server {
 
 impl Server {
     fn start(fixture: &Fixture, options: &[&str]) -> Self {
-        let mut command = Command::cargo_bin("effdet").unwrap();
+        let mut command = Command::new(cargo_bin("effdet"));
         command.current_dir(fixture.path("")).args(["serve", "--listen", "127.0.0.1:0"]);
         command.args(["--weights", "tiny.safetensors", "--score", "0"]).args(options);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();

@@ -36,7 +36,9 @@ pub(crate) struct Job {
 
 /// A place in the queue, from the arrival of a picture until the network takes it.
 #[derive(Debug)]
-pub(crate) struct Admission(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub(crate) struct Admission {
+    _place: OwnedSemaphorePermit,
+}
 
 /// Where requests hand in their pictures. The detector's thread ends when this is dropped.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Batcher {
     /// Takes a place in the queue.
     pub fn admit(&self) -> Result<Admission, Refusal> {
         let place = Arc::clone(&self.places).try_acquire_owned();
-        place.map(Admission).map_err(|_| {
+        place.map(|place| Admission { _place: place }).map_err(|_| {
             let message = format!("{} requests are waiting already: try again", self.capacity);
             Refusal::busy("queue_full", message)
         })
