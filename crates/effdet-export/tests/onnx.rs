@@ -95,7 +95,7 @@ fn axes_without_a_length_have_names() {
         let values = graph.input.iter().chain(&graph.output);
         values.map(|value| named_axes(value).into_iter().map(str::to_owned).collect()).collect()
     };
-    assert_eq!(axes(&fixed), [vec!["batch"]; 3]);
+    assert_eq!(axes(&fixed), std::array::from_fn::<_, 3, _>(|_| vec!["batch"]));
     assert_eq!(
         axes(&any),
         [vec!["batch", "height", "width"], vec!["batch", "anchors"], vec!["batch", "anchors"]]

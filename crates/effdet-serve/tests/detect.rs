@@ -20,8 +20,9 @@ fn decimal(value: f32) -> f64 {
 /// The JSON of what a detector finds.
 fn expected(found: &[Detection], classes: &ClassMap) -> Value {
     let detection = |Detection { bbox, score, class_id }: &Detection| {
+        let corners = [bbox.x1, bbox.y1, bbox.x2, bbox.y2].map(decimal);
         json!({
-            "bbox": [bbox.x1, bbox.y1, bbox.x2, bbox.y2].map(decimal),
+            "bbox": corners,
             "score": decimal(*score),
             "class_id": class_id,
             "label": classes.label(*class_id),
