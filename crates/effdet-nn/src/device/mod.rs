@@ -107,7 +107,7 @@ fn cpu(_name: &str) -> Result<Device, DeviceError> {
 
 #[cfg(feature = "unfused-cuda")]
 fn cuda(name: &str, index: usize) -> Result<Device, DeviceError> {
-    let found = quietly(name, || Device::enumerate(burn::tensor::DeviceType::Cuda).len())?;
+    let found = quietly(name, || Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec().len())?;
     let reason = match found {
         0 => "no NVIDIA driver with a CUDA device was found".to_owned(),
         _ if index < found => return Ok(Device::cuda(index)),
@@ -119,7 +119,7 @@ fn cuda(name: &str, index: usize) -> Result<Device, DeviceError> {
 
 #[cfg(feature = "unfused-wgpu")]
 fn wgpu(name: &str) -> Result<Device, DeviceError> {
-    match quietly(name, || Device::enumerate(burn::tensor::DeviceType::Wgpu).len())? {
+    match quietly(name, || Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec().len())? {
         0 => Err(unavailable(name, "no graphics adapter (Vulkan, Metal or DirectX 12) was found".to_owned())),
         _ => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
     }
