@@ -71,7 +71,7 @@ fn wrong_usage_is_refused_and_leaves_no_file() {
     let weights = fixture.path("tiny.safetensors");
     let stderr = fails(effdet().args(["export", "--out", &folder, "--weights"]).arg(weights), 2);
     assert!(stderr.contains("this is a folder"), "{stderr}");
-    let stderr = fails(effdet().args(["export", "--out", "model.onnx"]), 2);
+    let stderr = fails(effdet().args(["export", "--model", "tf_efficientdet_d0", "--out", "model.onnx"]), 2);
     assert!(stderr.contains("--pretrained"), "{stderr}");
 }
 
