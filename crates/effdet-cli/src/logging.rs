@@ -28,7 +28,9 @@ pub fn init(quiet: bool, verbose: u8, serves: bool) -> Result<()> {
         Some(text) => text.parse::<Targets>().with_context(|| {
             format!("EFFDET_LOG is `{text}`: expected levels such as `debug` or `effdet=debug,effdet_weights=trace`")
         })?,
-        None => Targets::new().with_target("effdet", level(quiet, verbose.saturating_add(serves.into()))),
+        None => Targets::new()
+            .with_target("effdet", level(quiet, verbose))
+            .with_target("effdet_serve", level(quiet, verbose.saturating_add(serves.into()))),
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     if serves {
