@@ -37,7 +37,7 @@ fn settings_out_of_range_are_refused_by_name() {
         ("--device", "tpu", "unknown device `tpu`"),
     ] {
         let stderr = fails(fixture.predict(&["cat.png"]).args([option, value]), 2);
-        assert!(stderr.contains(&reason), "{option} {value}: {stderr}");
+        assert!(stderr.contains(reason), "{option} {value}: {stderr}");
     }
 }
 

@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn one_view_keeps_boxes_and_scores() {
         let view = vec![detection(0.0, 0.9), detection(40.0, 0.5)];
-        assert_eq!(weighted_box_fusion(&[view.clone()], &FusionConfig::default()).unwrap(), view);
+        assert_eq!(weighted_box_fusion(std::slice::from_ref(&view), &FusionConfig::default()).unwrap(), view);
     }
 
     #[test]

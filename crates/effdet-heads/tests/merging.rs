@@ -2,6 +2,8 @@
 //!
 //! The fixture is written by `tools/golden/make_merging.py`.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use effdet_core::{Detection, ImageSize, XyxyBox, tiles};
 use effdet_heads::{FusionConfig, MergeConfig, merge_boxes, weighted_box_fusion};
 use serde::Deserialize;

@@ -161,8 +161,8 @@ impl Run<'_> {
             // Without room in the channel, one batch is decoded while another is in the network, and no more.
             let (to, batches) = sync_channel(0);
             scope.spawn(move || decode_ahead(pictures, batch, ahead, &to));
-            let wanted = batches.into_iter().take_while(|_| !interrupt::requested());
-            wanted.map(|batch| self.batch(batch)).collect()
+            let mut wanted = batches.into_iter().take_while(|_| !interrupt::requested());
+            wanted.try_for_each(|batch| self.batch(batch))
         })
     }
 
