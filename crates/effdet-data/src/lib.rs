@@ -15,7 +15,7 @@
 //! # }
 //! ```
 //!
-//! [`write`] puts them into another format, [`split`] divides them, [`statistics`] counts them, and a [`Loader`] gives
+//! [`mod@write`] puts them into another format, [`split`] divides them, [`statistics`] counts them, and a [`Loader`] gives
 //! batches, the same ones for any number of workers:
 //!
 //! ```
