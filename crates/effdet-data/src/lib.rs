@@ -26,7 +26,7 @@
 //! use effdet_data::{Format, LabelFormat, Loader, LoaderOptions, ParseOptions, Pictures, Preprocess, Source, write};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/formats/coco");
+//! # let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/formats/coco_zero");
 //! let parsed = Format::Coco.parse(&Source::new(root).with_split("train"), &ParseOptions::default())?;
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("boxes.csv");

@@ -4,9 +4,10 @@
 //! schedules, which go by the names of tensors, serve any Burn module:
 //!
 //! ```
-//! use effdet_train::{Curve, Plateau, Position, Schedule, Warmup};
+//! use effdet_train::{Curve, Interval, Plateau, Position, Schedule, Warmup};
 //!
 //! let schedule = Schedule {
+//!     interval: Interval::Step,
 //!     warmup: Warmup { length: 10, ..Warmup::default() },
 //!     curve: Curve::Cosine { min: 0.0, lift: 0.0 },
 //!     ..Schedule::default()
