@@ -7,9 +7,9 @@ use effdet_data::transform::{aug_tfms, effdet_eval, effdet_train};
 use effdet_data::{
     Dataset, DirtReport, Format, LabelFormat, LoaderOptions, ParseOptions, Pixels, Source, split,
 };
-use effdet_model::EfficientDetConfig;
-use effdet_weights::TransferReport;
+use effdet_weights::{Checkpoint, ClassHead, TransferOptions, TransferReport};
 
+use crate::network;
 use crate::{Augment, DataConfig, DataLoader, DetectorModel, Error, RunConfig};
 
 /// A run that is ready to start.
@@ -33,7 +33,7 @@ impl RunConfig {
     /// If the labels or the checkpoint cannot be read, there is nothing to train or validate on, or the model does not
     /// exist.
     pub fn prepare(&self, device: &Device) -> Result<Prepared, Error> {
-        let mut config = EfficientDetConfig::named(&self.model)?;
+        let mut config = network::configuration(&self.model, &self.network)?;
         if self.image_size != [0, 0] {
             config.image_size = ImageSize { height: self.image_size[0], width: self.image_size[1] };
         }
@@ -50,7 +50,13 @@ impl RunConfig {
         }
         let mut loaded = None;
         if let Some(path) = &self.weights {
-            let (with_weights, report) = model.load(path)?;
+            let checkpoint = Checkpoint::open(path)?;
+            let class_head = match self.keep_classes {
+                true => network::shared_classes(&checkpoint, model.class_map())?,
+                false => ClassHead::default(),
+            };
+            let options = TransferOptions { class_head, ..TransferOptions::default() };
+            let (with_weights, report) = model.transfer(&checkpoint, &options)?;
             (model, loaded) = (with_weights, Some(report));
         }
         let (train, valid) = self.data.loaders(train, valid, &model, self.train.seed)?;
