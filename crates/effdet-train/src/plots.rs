@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use effdet_core::Detection;
 use effdet_data::{Dataset, DecodeLimits, Record, decode_file};
 use effdet_metrics::{ClassCurve, Diagnosis, DiagnosisOptions, Loaded, diagnose};
-use effdet_viz::{Axis, Line, grid, save_jpeg, save_lines, save_matrix, save_unit_chart};
-use image::RgbImage;
+use effdet_viz::{Axis, INK, Line, class_color, grid, save_jpeg, save_lines, save_matrix, save_unit_chart};
 use image::imageops::{FilterType, resize};
+use image::{Rgb, RgbImage};
 
 use crate::learner::pair;
 use crate::{EpochRecord, Error};
@@ -36,14 +36,23 @@ const LONGEST: u32 = 480;
 pub fn save_diagnosis(folder: &Path, loaded: &Loaded, options: DiagnosisOptions) -> Result<Diagnosis, Error> {
     fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
     let diagnosis = diagnose(loaded, options)?;
-    let mut curves: Vec<&ClassCurve> =
-        diagnosis.curves.per_class.iter().filter(|c| c.ground_truth > 0).collect();
-    curves.sort_by_key(|curve| std::cmp::Reverse(curve.ground_truth));
+    let per_class = diagnosis.curves.per_class.iter().zip(loaded.truth.categories());
+    let mut curves: Vec<(&ClassCurve, Rgb<u8>)> = per_class
+        .enumerate()
+        .filter(|(_, (curve, _))| curve.ground_truth > 0)
+        .map(|(index, (curve, category))| {
+            let id = category.id.as_int().and_then(|id| u32::try_from(id).ok());
+            (curve, class_color(id.unwrap_or(index as u32 + 1)))
+        })
+        .collect();
+    curves.sort_by_key(|(curve, _)| std::cmp::Reverse(curve.ground_truth));
     curves.truncate(CURVES);
-    curves.insert(0, &diagnosis.curves.all);
+    curves.insert(0, (&diagnosis.curves.all, INK));
     let chart = |file: &str, title: &str, x: &str, y: &str, points: fn(&ClassCurve) -> Vec<(f64, f64)>| {
-        let lines: Vec<Line> =
-            curves.iter().map(|curve| Line { name: curve.name.clone(), points: points(curve) }).collect();
+        let lines: Vec<Line> = curves
+            .iter()
+            .map(|(curve, color)| Line { name: curve.name.clone(), points: points(curve), color: *color })
+            .collect();
         save_unit_chart(folder.join(file), title, x, y, &lines)
     };
     chart(PRECISION_RECALL, "Precision over recall", "recall", "precision", |curve| {
@@ -63,17 +72,19 @@ pub fn save_diagnosis(folder: &Path, loaded: &Loaded, options: DiagnosisOptions)
 /// If a file cannot be written.
 pub fn save_history(folder: &Path, history: &[EpochRecord]) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
-    let line = |name: &str, value: &dyn Fn(&EpochRecord) -> Option<f64>| Line {
+    let line = |name: &str, color: u32, value: &dyn Fn(&EpochRecord) -> Option<f64>| Line {
         name: name.to_owned(),
+        color: class_color(color),
         points: history.iter().filter_map(|record| Some((record.epoch as f64, value(record)?))).collect(),
     };
     let epochs = Axis::linear("epoch");
     let losses = [
-        line("training", &|record| Some(record.train.total)),
-        line("validation", &|record| record.valid.map(|valid| valid.total)),
+        line("training", 1, &|record| Some(record.train.total)),
+        line("validation", 3, &|record| record.valid.map(|valid| valid.total)),
     ];
     save_lines(folder.join(LOSS), "Loss", epochs, Axis::logarithmic("loss"), &losses)?;
-    let names = ["AP", "AP50", "AP75"].map(|name| line(name, &|record| record.metric(name)));
+    let names = [("AP", 1), ("AP50", 2), ("AP75", 3)];
+    let names = names.map(|(name, color)| line(name, color, &|record| record.metric(name)));
     save_lines(folder.join(METRICS), "Average precision", epochs, Axis::linear("AP"), &names)?;
     Ok(())
 }

@@ -31,5 +31,5 @@ pub use error::Error;
 pub use grid::grid;
 pub use lines::{Axis, save_lines};
 pub use page::Page;
-pub use plot::{Line, save_matrix, save_unit_chart};
+pub use plot::{INK, Line, save_matrix, save_unit_chart};
 pub use save::{save_jpeg, save_png};

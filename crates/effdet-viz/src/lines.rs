@@ -6,7 +6,7 @@ use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
-use crate::{Error, Line, class_color};
+use crate::{Error, Line};
 
 const SIZE: (u32, u32) = (800, 600);
 
@@ -60,10 +60,7 @@ fn draw(
     };
     let lines: Vec<Line> = lines
         .iter()
-        .map(|line| Line {
-            name: line.name.clone(),
-            points: line.points.iter().copied().filter(usable).collect(),
-        })
+        .map(|line| Line { points: line.points.iter().copied().filter(usable).collect(), ..line.clone() })
         .collect();
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
     let xs = range(points().map(|(x, _)| x), x.logarithmic);
@@ -129,9 +126,8 @@ where
         .y_label_area_size(70)
         .build_cartesian_2d(xs, ys)?;
     chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(labels.0).y_desc(labels.1).draw()?;
-    for (index, line) in lines.iter().enumerate() {
-        let [red, green, blue] = class_color(index as u32 + 1).0;
-        let color = RGBColor(red, green, blue);
+    for line in lines {
+        let (color, _) = line.style();
         chart
             .draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(2)))?
             .label(&line.name)
@@ -155,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
         let points = vec![(0.0, 1.0), (1.0, f64::NAN), (10.0, 2.0), (100.0, -1.0), (1000.0, 0.5)];
-        let line = Line { name: "training".into(), points };
+        let line = Line { name: "training".into(), points, color: crate::INK };
         for (x, y) in [(false, false), (true, false), (false, true), (true, true)] {
             let [x, y] = [("step", x), ("loss", y)].map(|(label, logarithmic)| Axis { label, logarithmic });
             save_lines(&path, "Loss", x, y, std::slice::from_ref(&line)).unwrap();

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use image::Rgb;
 use plotters::prelude::*;
 
-use crate::{Error, class_color};
+use crate::Error;
 
 const SIZE: (u32, u32) = (800, 600);
 
@@ -15,6 +16,19 @@ pub struct Line {
     pub name: String,
     /// Its points.
     pub points: Vec<(f64, f64)>,
+    /// Its colour: that of a class, see [`class_color`](crate::class_color), or [`INK`] for all of them.
+    pub color: Rgb<u8>,
+}
+
+/// The colour of what stands for everything.
+pub const INK: Rgb<u8> = Rgb([0x1d, 0x25, 0x30]);
+
+impl Line {
+    /// The colour as the plotting library has it, and the width of the line.
+    pub(crate) fn style(&self) -> (RGBColor, u32) {
+        let [red, green, blue] = self.color.0;
+        (RGBColor(red, green, blue), if self.color == INK { 4 } else { 2 })
+    }
 }
 
 /// A chart of lines over `[0, 1] × [0, 1]`, such as precision over recall.
@@ -49,11 +63,11 @@ fn draw_unit_chart(
         .y_label_area_size(52)
         .build_cartesian_2d(0.0..1.0, 0.0..1.02)?;
     chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(x_label).y_desc(y_label).draw()?;
-    for (index, line) in lines.iter().enumerate() {
-        let [red, green, blue] = class_color(index as u32 + 1).0;
-        let color = RGBColor(red, green, blue);
+    // The first lines over those that follow.
+    for line in lines.iter().rev() {
+        let (color, width) = line.style();
         chart
-            .draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(2)))?
+            .draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(width)))?
             .label(&line.name)
             .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 14, y + 4)], color.filled()));
     }
@@ -131,7 +145,7 @@ mod tests {
     fn charts_hold_their_titles_names_and_counts() {
         let folder = tempfile::tempdir().unwrap();
         let chart = folder.path().join("pr.svg");
-        let line = Line { name: "cat".into(), points: vec![(0.0, 1.0), (0.5, 0.8), (1.0, 0.2)] };
+        let line = Line { name: "cat".into(), points: vec![(0.0, 1.0), (0.5, 0.8), (1.0, 0.2)], color: INK };
         save_unit_chart(&chart, "Precision", "recall", "precision", &[line]).unwrap();
         let svg = std::fs::read_to_string(chart).unwrap();
         assert!(svg.contains("Precision") && svg.contains("cat") && svg.contains("polyline"));

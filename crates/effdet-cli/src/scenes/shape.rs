@@ -63,9 +63,9 @@ fn star(x: f32, y: f32) -> bool {
 
 /// `(x² + y² - 1)³ <= x² y³`, turned upright and shrunk into the disc.
 fn heart(x: f32, y: f32) -> bool {
-    let (x, y) = (1.2 * x, 0.1 - 1.2 * y);
+    let (x, y) = (1.35 * x, 0.1 - 1.35 * y);
     let edge = x * x + y * y - 1.0;
-    edge * edge * edge <= x * x * y * y * y && x * x + y * y <= 1.44
+    edge * edge * edge <= x * x * y * y * y
 }
 
 #[cfg(test)]
