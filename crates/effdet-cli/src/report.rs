@@ -14,7 +14,7 @@ use effdet::train::{ClassTable, NamedMetric, Report, RunFiles, save_diagnosis, s
 use serde::Serialize;
 
 use crate::args::Metric;
-use crate::logging;
+use crate::logging::{self, note};
 use crate::output::{JsonTarget, printable};
 
 /// How an evaluation counts.
@@ -161,6 +161,6 @@ pub fn plots(
     };
     let page = folder.join(RunFiles::REPORT);
     save_report(&page, folder, &report)?;
-    eprintln!("wrote {}", page.display());
+    note!("wrote {}", page.display());
     Ok(())
 }

@@ -42,7 +42,7 @@ fn the_quick_demo_leaves_everything_it_names_and_what_it_says_to_type_works() {
         "id=\"scenes.jpg\"",
         "id=\"loss.svg\"",
         "id=\"f1.svg\"",
-        "keep_classes",
+        "one-cycle",
     ] {
         assert!(report.contains(part), "{part}");
     }

@@ -9,8 +9,8 @@ use burn::module::Module;
 use effdet_core::Detection;
 use effdet_data::{Batch, Dataset};
 use effdet_heads::{DetectionLoss, Normalizer};
-use effdet_model::catch_out_of_memory;
 use effdet_metrics::{CocoEvaluator, CocoParams, DiagnosisOptions, Loaded};
+use effdet_model::catch_out_of_memory;
 use effdet_weights::{identity_keys, save_safetensors};
 
 use crate::bad_step::{BadStep, BadStepKind, first_layer, first_not_finite, worst_picture};

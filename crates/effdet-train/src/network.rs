@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use effdet_core::ClassMap;
 use effdet_model::EfficientDetConfig;
-use effdet_weights::{Checkpoint, CheckpointMetadata, ClassHead, SharedClasses};
+use effdet_weights::CheckpointMetadata;
 use serde_json::Value;
 use toml::Table;
 
@@ -79,19 +78,6 @@ pub(crate) fn settings(metadata: &CheckpointMetadata, path: &Path) -> Result<Opt
         }
     }
     Ok(Some(table))
-}
-
-/// The class head's part of a transfer that keeps the classes which a checkpoint has by the same names.
-pub(crate) fn shared_classes(checkpoint: &Checkpoint, classes: &ClassMap) -> Result<ClassHead, Error> {
-    let Some(names) = CheckpointMetadata::from_checkpoint(checkpoint)?.class_names else {
-        return Ok(ClassHead::default());
-    };
-    let named = (1..).zip(&names).filter(|(_, name)| !name.trim().is_empty());
-    let known = ClassMap::from_ids(named.map(|(id, name)| (id, name.clone())))
-        .map_err(|error| config_error(&checkpoint.path().display().to_string(), error))?;
-    // Slots without a class stay slots.
-    let shared = SharedClasses { from_slots: names.len(), ..SharedClasses::between(&known, classes) };
-    Ok(if shared.classes.is_empty() { ClassHead::default() } else { ClassHead::KeepShared(shared) })
 }
 
 /// The fields of a configuration; it is a plain record.

@@ -7,7 +7,7 @@ use effdet_data::transform::{aug_tfms, effdet_eval, effdet_train};
 use effdet_data::{
     Dataset, DirtReport, Format, LabelFormat, LoaderOptions, ParseOptions, Pixels, Source, split,
 };
-use effdet_weights::{Checkpoint, ClassHead, TransferOptions, TransferReport};
+use effdet_weights::TransferReport;
 
 use crate::network;
 use crate::{Augment, DataConfig, DataLoader, DetectorModel, Error, RunConfig};
@@ -50,13 +50,7 @@ impl RunConfig {
         }
         let mut loaded = None;
         if let Some(path) = &self.weights {
-            let checkpoint = Checkpoint::open(path)?;
-            let class_head = match self.keep_classes {
-                true => network::shared_classes(&checkpoint, model.class_map())?,
-                false => ClassHead::default(),
-            };
-            let options = TransferOptions { class_head, ..TransferOptions::default() };
-            let (with_weights, report) = model.transfer(&checkpoint, &options)?;
+            let (with_weights, report) = model.load(path)?;
             (model, loaded) = (with_weights, Some(report));
         }
         let (train, valid) = self.data.loaders(train, valid, &model, self.train.seed)?;

@@ -33,9 +33,6 @@ pub struct RunConfig {
     pub model: String,
     /// Checkpoint to start from; without it the weights are drawn.
     pub weights: Option<PathBuf>,
-    /// Whether the class head keeps the weights of the classes that the checkpoint has by the same names, where it has
-    /// other classes too; all of it is drawn anew otherwise.
-    pub keep_classes: bool,
     /// Height and width of the input; the model's own if 0.
     pub image_size: [usize; 2],
     /// Mean of the channels, where samples run from 0 to 1; the model's own if absent.
@@ -136,7 +133,6 @@ impl RunConfig {
             recipe,
             model: String::new(),
             weights: None,
-            keep_classes: false,
             image_size: [0, 0],
             mean: imagenet.map(|(mean, _)| mean),
             std: imagenet.map(|(_, std)| std),

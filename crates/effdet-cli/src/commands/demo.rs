@@ -17,8 +17,10 @@ use effdet::train::{
 use effdet::validate::{self, Found};
 use effdet::viz::{grid, save_jpeg};
 
-use super::train::{INTERRUPTED, Report as Progress, stop_on_interrupt, write_config};
+use super::train::{Report as Progress, stop_on_interrupt, write_config};
 use crate::args::DemoArgs;
+use crate::interrupt::INTERRUPTED;
+use crate::logging::note;
 use crate::scenes::{self, KNOWN, Recipe, SHAPES};
 
 /// A small detector of the first six shapes; assets/README.md says how it was made.
@@ -63,7 +65,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let root = if args.data_only { out.clone() } else { out.join(DATA) };
     let started = Instant::now();
     scenes::write(&root, recipe)?;
-    eprintln!(
+    note!(
         "rendered {} pictures to train and {} to validate in {:.1} s: {}",
         recipe.train,
         recipe.val,
@@ -80,7 +82,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let dataset = Format::Coco.parse(&source, &ParseOptions::default())?.dataset;
     let known: Vec<&str> = SHAPES[..KNOWN].iter().map(|shape| shape.name).collect();
     let new: Vec<&str> = SHAPES[KNOWN..].iter().map(|shape| shape.name).collect();
-    eprintln!(
+    note!(
         "\nthe detector in the binary ({:.1} MB) knows {}; it has never seen {}",
         WEIGHTS.len() as f64 / 1e6,
         known.join(", "),
@@ -92,7 +94,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
 
     let best = [RunFiles::BEST, RunFiles::LAST].map(|name| out.join(RUN).join(name));
     let weights = best.iter().find(|path| path.exists()).unwrap_or(&best[1]);
-    eprintln!("\nthe fine-tuned detector, {}:", weights.display());
+    note!("\nthe fine-tuned detector, {}:", weights.display());
     let after = Side::new(weights, &dataset)?;
     after.tell(&dataset);
     show(&out, &dataset, &before, &after)?;
@@ -146,7 +148,7 @@ impl Side {
 
     fn tell(&self, dataset: &Dataset) {
         let metrics = &self.numbers.metrics;
-        eprintln!(
+        note!(
             "  {} pictures in {:.1} s: AP {:.3}, AP50 {:.3}, AP75 {:.3}",
             dataset.records.len(),
             self.seconds,
@@ -156,7 +158,7 @@ impl Side {
         );
         let classes =
             self.numbers.per_class.iter().map(|class| format!("{} {:.2}", class.name, class.metrics.ap));
-        eprintln!("  AP of each class: {}", classes.collect::<Vec<_>>().join(", "));
+        note!("  AP of each class: {}", classes.collect::<Vec<_>>().join(", "));
     }
 
     /// The boxes to draw.
@@ -188,17 +190,14 @@ fn fine_tune(args: &DemoArgs, out: &Path, root: &Path, start: &Path) -> Result<T
             let batches = train.len() as f64 + valid.len() as f64 / 3.0;
             let epochs = (f64::from(args.seconds) / (step.as_secs_f64() * batches)).floor() as u64;
             let epochs = epochs.clamp(1, MOST_EPOCHS);
-            eprintln!(
-                "\na step takes {:.2} s here, so there is time for {epochs} epochs",
-                step.as_secs_f64()
-            );
+            note!("\na step takes {:.2} s here, so there is time for {epochs} epochs", step.as_secs_f64());
             epochs
         }
     };
     let folder = out.join(RUN);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     write_config(&folder, &config)?;
-    eprintln!(
+    note!(
         "fine-tuning on {} pictures of {} classes, {} epochs of {} steps (Ctrl-C ends it early)",
         train.dataset().records.len(),
         model.config().num_classes,
@@ -229,7 +228,7 @@ fn fine_tune(args: &DemoArgs, out: &Path, root: &Path, start: &Path) -> Result<T
     }
     .run(&config.phases(), false)?;
     if late {
-        eprintln!("ended early: this machine got slower than it was in the first steps");
+        note!("ended early: this machine got slower than it was in the first steps");
     }
     Ok(Tuned { ending, late, session, config, seconds: started.elapsed().as_secs_f64() })
 }
@@ -243,7 +242,6 @@ fn configuration(args: &DemoArgs, root: &Path, start: &Path) -> Result<RunConfig
     Ok(RunConfig {
         recipe: TrainRecipe::OneCycle,
         weights: Some(std::path::absolute(start)?),
-        keep_classes: true,
         data: DataConfig {
             root: std::path::absolute(root)?,
             format: Some(Format::Coco),
@@ -421,7 +419,7 @@ fn next_steps(out: &Path, weights: &Path) -> String {
          {program} val --data {data} --format coco --split val --weights {weights} --plots {val}\n  \
          {program} dataset {data} --format coco --plots {statistics}\n  \
          {program} train --data {data} --format coco --train-split train --val-split val --weights {start} \
-         --recipe one-cycle --set keep_classes=true --epochs 30 --out {longer}\n",
+         --recipe one-cycle --epochs 30 --out {longer}\n",
         report = at(RunFiles::REPORT),
         pictures = at("data/val"),
         annotated = at("annotated"),

@@ -98,7 +98,7 @@ pub fn stop_on_interrupt() -> Result<StopFlag> {
         if flag.is_set() {
             std::process::exit(INTERRUPTED.into());
         }
-        eprintln!("\nwriting a checkpoint; once more to end without");
+        note!("\nwriting a checkpoint; once more to end without");
         flag.set();
     })?;
     Ok(stop)
