@@ -13,7 +13,7 @@ use crate::color::{class_color, text_color};
 /// How detections are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Style {
-    /// Width of the box edges in pixels. By default 1/320 of the mean side, rounded.
+    /// Width of the box edges in pixels. By default 1/320 of the mean side, rounded, at least 2.
     pub line_width: Option<u32>,
     /// Height of the label's text in pixels. By default 2.6 % of the mean side, at least 12.
     pub font_size: Option<f32>,
@@ -31,7 +31,7 @@ impl Default for Style {
 
 impl Style {
     fn line_width_for(&self, picture: &RgbImage) -> i32 {
-        let width = self.line_width.unwrap_or_else(|| (mean_side(picture) / 320.0).round() as u32);
+        let width = self.line_width.unwrap_or_else(|| (mean_side(picture) / 320.0).round().max(2.0) as u32);
         width.clamp(1, 1 << 12) as i32
     }
 

@@ -28,7 +28,7 @@ th { font-weight: 600; color: var(--soft) } th:first-child, td:first-child { tex
 .figures { display: flex; flex-wrap: wrap; gap: 16px }
 figure { margin: 0; max-width: 100% } figcaption { color: var(--soft) }
 img { max-width: 100%; border: 1px solid var(--line); border-radius: 6px; background: #fff }
-.chart img { width: 590px }
+.chart img { width: 584px }
 pre { background: var(--tile); border: 1px solid var(--line); border-radius: 8px; padding: 12px; overflow-x: auto;
   font: 13px/1.45 ui-monospace, monospace }
 summary { cursor: pointer; color: var(--soft) }";
