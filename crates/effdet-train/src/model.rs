@@ -96,11 +96,11 @@ impl DetectorModel {
         let options = TransferOptions { class_head, ..TransferOptions::default() };
         let is_detector = checkpoint.names().any(|name| name.starts_with("backbone."));
         let report = if is_detector {
-            let (network, report) = transfer_into(self.network, checkpoint, options)?;
+            let (network, report) = transfer_into(self.network, &checkpoint, &options)?;
             self.network = network;
             report
         } else {
-            let (backbone, report) = transfer_into(self.network.backbone, checkpoint, options)?;
+            let (backbone, report) = transfer_into(self.network.backbone, &checkpoint, &options)?;
             self.network.backbone = backbone;
             report
         };

@@ -26,11 +26,12 @@ pub(crate) fn configuration(model: &str, changes: &Table) -> Result<EfficientDet
     for (key, value) in changes {
         let name = format!("network.{key}");
         let value = serde_json::to_value(value).map_err(|error| config_error(&name, error))?;
-        if ELSEWHERE.contains(&key.as_str()) || fields.insert(key.clone(), value).is_none() {
-            let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+        if ELSEWHERE.contains(&key.as_str()) || !fields.contains_key(key) {
+            let known = fields.keys().map(String::as_str).filter(|known| !ELSEWHERE.contains(known));
             let nearest = effdet_core::suggest::nearest(key, known, 3).join(", ");
             return Err(Error::setting(name, "no setting of a network", format!("one such as {nearest}")));
         }
+        fields.insert(key.clone(), value);
         // One at a time, so that the error can name it.
         let _: EfficientDetConfig = serde_json::from_value(Value::Object(fields.clone()))
             .map_err(|error| config_error(&name, error))?;

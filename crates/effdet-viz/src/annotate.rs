@@ -66,7 +66,7 @@ pub fn annotate(picture: &mut RgbImage, detections: &[Detection], classes: &Clas
     }
     if style.labels {
         let font_size = PxScale::from(style.font_size_for(picture));
-        let mut taken = Vec::with_capacity(visible.len());
+        let mut taken: Vec<Edges> = Vec::with_capacity(visible.len());
         // The best have the first choice of place, and lie on top all the same.
         let labels: Vec<_> = visible
             .iter()

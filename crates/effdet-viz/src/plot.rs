@@ -74,8 +74,7 @@ fn draw_unit_chart(
         .x_desc(x_label)
         .y_desc(y_label)
         .draw()?;
-    // The first lines over those that follow.
-    for line in lines.iter().rev() {
+    for line in lines {
         let (color, width) = line.style();
         chart
             .draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(width)))?

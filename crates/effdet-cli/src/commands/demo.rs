@@ -1,6 +1,7 @@
 //! `effdet demo`.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -99,7 +100,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     after.tell(&dataset);
     show(&out, &dataset, &before, &after)?;
     page(args, &out, recipe, &dataset, &before, &after, &ending)?;
-    print!("{}", next_steps(&out, weights));
+    io::stdout().write_all(next_steps(&out, weights).as_bytes())?;
     Ok(if ending.ending == Ending::Interrupted && !ending.late {
         ExitCode::from(INTERRUPTED)
     } else {
