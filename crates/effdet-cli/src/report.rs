@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use effdet::metrics::{
@@ -10,11 +10,11 @@ use effdet::metrics::{
     OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport, evaluate_openimages,
     evaluate_voc,
 };
-use effdet::train::save_diagnosis;
+use effdet::train::{ClassTable, NamedMetric, Report, RunFiles, save_diagnosis, save_report};
 use serde::Serialize;
 
 use crate::args::Metric;
-use crate::logging;
+use crate::logging::{self, note};
 use crate::output::{JsonTarget, printable};
 
 /// How an evaluation counts.
@@ -79,6 +79,27 @@ impl Numbers {
         }
     }
 
+    /// The numbers of all classes together.
+    fn headline(&self) -> Vec<NamedMetric> {
+        match self {
+            Self::Coco(report) => effdet::train::coco_numbers(report),
+            Self::Voc(report) => vec![("mAP".to_owned(), report.mean_ap)],
+            Self::OpenImages(report) => vec![("mAP".to_owned(), report.mean_ap)],
+        }
+    }
+
+    /// The numbers of each class.
+    fn classes(&self) -> ClassTable {
+        let rows = match self {
+            Self::Coco(report) => return ClassTable::coco(report),
+            Self::Voc(report) => report.per_class.iter().map(|c| (c.name.clone(), vec![c.ap])).collect(),
+            Self::OpenImages(report) => {
+                report.per_class.iter().map(|c| (c.name.clone(), vec![c.ap])).collect()
+            }
+        };
+        ClassTable { columns: vec!["AP".to_owned()], rows }
+    }
+
     /// Shows the table and what was odd in the input, and writes the JSON.
     pub fn publish(&self, json: Option<&JsonTarget>) -> Result<()> {
         if !logging::is_quiet() {
@@ -102,8 +123,23 @@ fn classes<'a>(mean: f64, classes: impl Iterator<Item = (&'a str, f64)>) -> Stri
     table
 }
 
-/// Writes the curves, the confusion matrix and, as JSON, all of the diagnosis.
-pub fn plots(folder: &Path, loaded: &Loaded, iou: Option<f32>) -> Result<()> {
+/// What a page says besides the numbers.
+#[derive(Debug, Default)]
+pub struct Subject {
+    pub title: String,
+    pub facts: Vec<(String, String)>,
+    pub pictures: Vec<(PathBuf, String)>,
+    pub configuration: Option<String>,
+}
+
+/// Writes the curves, the confusion matrix, as JSON all of the diagnosis, and `report.html` that shows it.
+pub fn plots(
+    folder: &Path,
+    loaded: &Loaded,
+    numbers: &Numbers,
+    iou: Option<f32>,
+    subject: Subject,
+) -> Result<()> {
     let mut options = DiagnosisOptions::default();
     if let Some(iou) = iou {
         options.curves = CurveOptions { iou: f64::from(iou), ..options.curves };
@@ -111,5 +147,20 @@ pub fn plots(folder: &Path, loaded: &Loaded, iou: Option<f32>) -> Result<()> {
     }
     let diagnosis = save_diagnosis(folder, loaded, options)?;
     let path = folder.join("diagnosis.json");
-    JsonTarget::new(&path)?.write(&diagnosis)
+    JsonTarget::new(&path)?.write(&diagnosis)?;
+    let Subject { title, facts, pictures, configuration } = subject;
+    let report = Report {
+        title,
+        numbers: numbers.headline(),
+        facts,
+        pictures,
+        classes: Some(numbers.classes()),
+        diagnosis: Some(&diagnosis),
+        configuration,
+        ..Report::default()
+    };
+    let page = folder.join(RunFiles::REPORT);
+    save_report(&page, folder, &report)?;
+    note!("wrote {}", page.display());
+    Ok(())
 }

@@ -122,6 +122,18 @@ impl EfficientDetConfig {
         Ok(config)
     }
 
+    /// The configuration of this name: a published one, or `efficientdet-` and a backbone, which is how
+    /// [`with_backbone_named`](Self::with_backbone_named) calls its result.
+    ///
+    /// # Errors
+    /// The unknown name, with the nearest ones.
+    pub fn described_by(name: &str) -> Result<Self, Error> {
+        match (Self::named(name), name.strip_prefix("efficientdet-")) {
+            (Err(_), Some(backbone)) => Self::with_backbone_named(backbone),
+            (config, _) => config,
+        }
+    }
+
     /// A published configuration.
     ///
     /// # Errors

@@ -6,19 +6,22 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::module::Module;
-use effdet_data::Batch;
+use effdet_core::Detection;
+use effdet_data::{Batch, Dataset};
 use effdet_heads::{DetectionLoss, Normalizer};
+use effdet_metrics::{CocoEvaluator, CocoParams, DiagnosisOptions, Loaded};
 use effdet_model::catch_out_of_memory;
 use effdet_weights::{identity_keys, save_safetensors};
 
 use crate::bad_step::{BadStep, BadStepKind, first_layer, first_not_finite, worst_picture};
 use crate::clip::norm;
-use crate::evaluate::{Evaluation, Metric, evaluate};
+use crate::evaluate::{Evaluation, Metric, detections, evaluate, ground_truth};
 use crate::groups::{layer_trains, norm_layers, trainable};
 use crate::logs::{EventFile, metrics_csv, write_whole};
 use crate::module::{OptimizerPlan, StepContext, TrainModule, read_numbers};
 use crate::parameters::{assign, set_trainable, take_gradients, values};
-use crate::plots::{save_evaluation, save_history};
+use crate::plots::{save_diagnosis, save_history, save_predictions};
+use crate::report::{ClassTable, Report, save_report};
 use crate::schedule::{Position, Rate};
 use crate::state::{self, Best, EpochRecord, RunState, RunTensors};
 use crate::{
@@ -89,6 +92,8 @@ impl RunFiles {
     pub const EVENTS: &'static str = "events.out.tfevents.0";
     /// The configuration.
     pub const CONFIG: &'static str = "config.toml";
+    /// The page that shows all of it.
+    pub const REPORT: &'static str = "report.html";
     /// The folder of charts and pictures.
     pub const PLOTS: &'static str = "plots";
 }
@@ -543,9 +548,7 @@ impl Engine<'_> {
             .zip(found)
             .map(|((output, valid), found)| (output, valid, found))
         {
-            let plots = output.folder.join(RunFiles::PLOTS);
-            save_history(&plots, &self.session.state.history)?;
-            save_evaluation(&plots, valid.dataset(), &found)?;
+            self.save_page(phase, &output.folder, valid.dataset(), &found)?;
         }
         control = merge(control, self.tell(&Event::Epoch(&record)));
         if is_best {
@@ -563,6 +566,60 @@ impl Engine<'_> {
             self.publish(output)?;
         }
         Ok(control)
+    }
+
+    /// Writes charts, pictures and the report.
+    fn save_page(
+        &self,
+        phase: &Phase<'_>,
+        folder: &Path,
+        dataset: &Dataset,
+        found: &[Vec<Detection>],
+    ) -> Result<(), Error> {
+        let plots = folder.join(RunFiles::PLOTS);
+        let history = &self.session.state.history;
+        save_history(&plots, history)?;
+        let loaded = Loaded { truth: ground_truth(dataset)?, detections: detections(dataset, found) };
+        let diagnosis = save_diagnosis(&plots, &loaded, DiagnosisOptions::default())?;
+        let pictures = save_predictions(&plots, dataset, found)?;
+        let coco = CocoEvaluator::new(&loaded.truth, CocoParams::default())?.evaluate(&loaded.detections)?;
+        let config = self.model.config();
+        let parameters = phase.parameters.iter().filter(|parameter| !parameter.is_buffer);
+        let parameters: usize = parameters.map(|parameter| parameter.shape.iter().product::<usize>()).sum();
+        let mut facts = vec![
+            ("model", format!("{}, {parameters} parameters", config.name)),
+            ("input", config.image_size.to_string()),
+            ("classes", dataset.class_map.len().to_string()),
+            (
+                "pictures",
+                format!(
+                    "{} to train, {} to validate",
+                    self.train.dataset().records.len(),
+                    dataset.records.len()
+                ),
+            ),
+            ("batch", format!("{} pictures", self.train.loader().options().batch_size)),
+        ];
+        if let Some(best) = &self.session.state.best {
+            let monitor = &phase.config.monitor;
+            facts.push(("best", format!("{monitor} {:.3} after epoch {}", best.value, best.epoch)));
+        }
+        let lead = format!(
+            "Epoch {} of {}; the numbers are those of the weights after it.",
+            self.session.state.epoch, phase.epochs_in_all
+        );
+        let report = Report {
+            title: format!("Training of {}", config.name),
+            lead,
+            numbers: history.last().map(|record| record.metrics.clone()).unwrap_or_default(),
+            facts: facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            pictures: vec![pictures],
+            history,
+            classes: Some(ClassTable::coco(&coco)),
+            diagnosis: Some(&diagnosis),
+            configuration: fs::read_to_string(folder.join(RunFiles::CONFIG)).ok(),
+        };
+        save_report(&folder.join(RunFiles::REPORT), &plots, &report)
     }
 
     fn evaluate(&mut self, phase: &Phase<'_>) -> Result<Option<Evaluation>, Error> {

@@ -80,7 +80,8 @@ impl Metric for CocoMetric {
     }
 }
 
-fn coco_numbers(report: &CocoReport) -> Vec<NamedMetric> {
+/// COCO's 12 numbers under their names, AP first.
+pub fn coco_numbers(report: &CocoReport) -> Vec<NamedMetric> {
     let metrics = &report.metrics;
     let short = |kind: &str, area: &str| format!("{kind}{}", area.chars().next().unwrap_or('_'));
     let mut numbers = vec![

@@ -338,9 +338,10 @@ pub(crate) fn pair(
         .iter()
         .map(|object| Detection { bbox: object.bbox, class_id: object.class_id, score: 1.0 })
         .collect();
-    [labels.as_slice(), found].map(|boxes| {
+    // Labels have no score.
+    [(labels.as_slice(), false), (found, true)].map(|(boxes, scores)| {
         let mut picture = picture.clone();
-        annotate(&mut picture, boxes, classes, &Style::default());
+        annotate(&mut picture, boxes, classes, &Style { scores, ..Style::default() });
         picture
     })
 }

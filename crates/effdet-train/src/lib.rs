@@ -39,9 +39,11 @@ mod logs;
 mod lr_find;
 mod model;
 mod module;
+mod network;
 mod optimizer;
 mod parameters;
 mod plots;
+mod report;
 mod run;
 mod run_config;
 mod schedule;
@@ -56,7 +58,8 @@ pub use ema::{Ema, EmaConfig};
 pub use engine::{Ending, Engine, RunFiles, Session};
 pub use error::Error;
 pub use evaluate::{
-    CocoMetric, Evaluation, Losses, Metric, NamedMetric, detections, evaluate, ground_truth, image_id,
+    CocoMetric, Evaluation, Losses, Metric, NamedMetric, coco_numbers, detections, evaluate, ground_truth,
+    image_id,
 };
 pub use groups::{DecayMask, GROUPS, Part};
 pub use learner::{Learner, TopLoss};
@@ -69,7 +72,8 @@ pub use module::{
 };
 pub use optimizer::{AdamConstants, Hyper, Optimizer, ParameterState, Rule};
 pub use parameters::{Named, Parameter, assign, parameters, take_gradients, values};
-pub use plots::save_diagnosis;
+pub use plots::{save_diagnosis, save_history, save_predictions};
+pub use report::{ClassTable, Report, save_report};
 pub use run::Prepared;
 pub use run_config::{Augment, DataConfig, Layer, Recipe, RunConfig};
 pub use schedule::{Curve, Interval, Noise, Plateau, Position, Rate, Schedule, Warmup};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use effdet_viz::{Axis, Line, save_lines};
+use effdet_viz::{Axis, Line, class_color, save_lines};
 
 use crate::{
     Control, Curve, DataLoader, DetectorModel, Engine, Error, Event, Interval, Schedule, Session,
@@ -43,7 +43,8 @@ impl LrFind {
     /// # Errors
     /// If the file cannot be written.
     pub fn save_plot(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let mut lines = vec![Line { name: "loss".into(), points: self.points.clone() }];
+        let mut lines =
+            vec![Line { name: "loss".into(), points: self.points.clone(), color: class_color(1) }];
         if let Some(valley) = self.valley {
             let (low, high) =
                 self.points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (_, loss)| {
@@ -52,6 +53,7 @@ impl LrFind {
             lines.push(Line {
                 name: format!("valley {valley:.1e}"),
                 points: vec![(valley, low), (valley, high)],
+                color: class_color(3),
             });
         }
         let (x, y) = (Axis::logarithmic("learning rate"), Axis::linear("loss"));

@@ -7,9 +7,9 @@ use effdet_data::transform::{aug_tfms, effdet_eval, effdet_train};
 use effdet_data::{
     Dataset, DirtReport, Format, LabelFormat, LoaderOptions, ParseOptions, Pixels, Source, split,
 };
-use effdet_model::EfficientDetConfig;
 use effdet_weights::TransferReport;
 
+use crate::network;
 use crate::{Augment, DataConfig, DataLoader, DetectorModel, Error, RunConfig};
 
 /// A run that is ready to start.
@@ -33,7 +33,7 @@ impl RunConfig {
     /// If the labels or the checkpoint cannot be read, there is nothing to train or validate on, or the model does not
     /// exist.
     pub fn prepare(&self, device: &Device) -> Result<Prepared, Error> {
-        let mut config = EfficientDetConfig::named(&self.model)?;
+        let mut config = network::configuration(&self.model, &self.network)?;
         if self.image_size != [0, 0] {
             config.image_size = ImageSize { height: self.image_size[0], width: self.image_size[1] };
         }

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use effdet_data::{Format, Pixels};
+use effdet_weights::{Checkpoint, CheckpointMetadata};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::network;
 use crate::{Curve, Error, Part, Schedule, TrainConfig, Warmup};
 
 /// A way to train.
@@ -27,7 +29,7 @@ pub enum Recipe {
 pub struct RunConfig {
     /// The recipe that the settings started from; `fine-tune` also decides the phases.
     pub recipe: Recipe,
-    /// Name of the model.
+    /// Name of the model: a published one, or `efficientdet-` and a backbone.
     pub model: String,
     /// Checkpoint to start from; without it the weights are drawn.
     pub weights: Option<PathBuf>,
@@ -41,6 +43,10 @@ pub struct RunConfig {
     pub drop_path: Option<f64>,
     /// Epochs with all but the heads frozen (`fine-tune`).
     pub freeze_epochs: u64,
+    /// What is changed of the model, by the names of [`EfficientDetConfig`](effdet_model::EfficientDetConfig)'s fields,
+    /// such as `channels`.
+    #[serde(skip_serializing_if = "Table::is_empty")]
+    pub network: Table,
     /// The data.
     pub data: DataConfig,
     /// The settings.
@@ -132,6 +138,7 @@ impl RunConfig {
             std: imagenet.map(|(_, std)| std),
             drop_path: None,
             freeze_epochs: 1,
+            network: Table::new(),
             data: DataConfig::default(),
             train,
         }
@@ -260,6 +267,17 @@ impl Layer {
         Ok(Self { table: nest(&path, value), origin })
     }
 
+    /// The model that a checkpoint describes, with its input size and normalisation; `None` if it describes none.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or its description is none that settings can express.
+    pub fn checkpoint(path: impl AsRef<Path>) -> Result<Option<Self>, Error> {
+        let path = path.as_ref();
+        let metadata = CheckpointMetadata::from_checkpoint(&Checkpoint::open(path)?)?;
+        let table = network::settings(&metadata, path)?;
+        Ok(table.map(|table| Self { origin: path.display().to_string(), table }))
+    }
+
     /// A setting given as an option of the command line.
     pub fn option(option: &str, path: &[&str], value: impl Into<Value>) -> Self {
         Self { origin: option.to_owned(), table: nest(path, value.into()) }
@@ -267,7 +285,7 @@ impl Layer {
 }
 
 /// Keys of [`RunConfig`] that its defaults do not show.
-const OPTIONAL: [&str; 4] = ["weights", "mean", "std", "drop_path"];
+const OPTIONAL: [&str; 5] = ["weights", "mean", "std", "drop_path", "network"];
 
 fn nest(path: &[&str], value: Value) -> Table {
     let mut value = value;
@@ -307,6 +325,6 @@ fn overlay(base: &mut Table, over: &Table) {
     }
 }
 
-fn config_error(origin: &str, error: impl ToString) -> Error {
+pub(crate) fn config_error(origin: &str, error: impl ToString) -> Error {
     Error::Config { origin: origin.to_owned(), reason: error.to_string().trim().replace('\n', " ") }
 }

@@ -13,7 +13,7 @@ use crate::color::{class_color, text_color};
 /// How detections are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Style {
-    /// Width of the box edges in pixels. By default 1/320 of the mean side, rounded.
+    /// Width of the box edges in pixels. By default 1/320 of the mean side, rounded, at least 2.
     pub line_width: Option<u32>,
     /// Height of the label's text in pixels. By default 2.6 % of the mean side, at least 12.
     pub font_size: Option<f32>,
@@ -31,7 +31,7 @@ impl Default for Style {
 
 impl Style {
     fn line_width_for(&self, picture: &RgbImage) -> i32 {
-        let width = self.line_width.unwrap_or_else(|| (mean_side(picture) / 320.0).round() as u32);
+        let width = self.line_width.unwrap_or_else(|| (mean_side(picture) / 320.0).round().max(2.0) as u32);
         width.clamp(1, 1 << 12) as i32
     }
 
@@ -53,8 +53,8 @@ static FONT: LazyLock<FontRef<'static>> =
 /// "name 0.87" in black or white.
 ///
 /// Boxes are in pixels of `picture`. What lies outside is cut off; a box that lies wholly outside, is inverted or not
-/// finite is left out. Labels are moved inside the picture, and a name that is too long for it is shortened. Detections
-/// of higher score are drawn over those of lower score, and labels over boxes.
+/// finite is left out. Labels are moved inside the picture and away from those of higher score, and a name that is too
+/// long for it is shortened. Detections of higher score are drawn over those of lower score, and labels over boxes.
 pub fn annotate(picture: &mut RgbImage, detections: &[Detection], classes: &ClassMap, style: &Style) {
     let mut visible: Vec<(&Detection, Edges)> =
         detections.iter().filter_map(|d| Some((d, Edges::new(d.bbox, picture)?))).collect();
@@ -66,11 +66,22 @@ pub fn annotate(picture: &mut RgbImage, detections: &[Detection], classes: &Clas
     }
     if style.labels {
         let font_size = PxScale::from(style.font_size_for(picture));
-        for (detection, edges) in &visible {
-            let name = classes.label(detection.class_id);
-            let text =
-                fitting_label(&name, style.scores.then_some(detection.score), font_size, picture.width());
-            draw_label(picture, edges, &text, font_size, class_color(detection.class_id));
+        let mut taken: Vec<Edges> = Vec::with_capacity(visible.len());
+        // The best have the first choice of place, and lie on top all the same.
+        let labels: Vec<_> = visible
+            .iter()
+            .rev()
+            .map(|(detection, edges)| {
+                let name = classes.label(detection.class_id);
+                let score = style.scores.then_some(detection.score);
+                let text = fitting_label(&name, score, font_size, picture.width());
+                let area = place(edges, label_size(&text, font_size), picture, &taken);
+                taken.push(area);
+                (area, text, class_color(detection.class_id))
+            })
+            .collect();
+        for (area, text, color) in labels.iter().rev() {
+            draw_label(picture, *area, text, font_size, *color);
         }
     }
 }
@@ -99,6 +110,13 @@ impl Edges {
         let near = |value: f32, limit: f32| value.clamp(-MARGIN, limit + MARGIN).round() as i32;
         let (left, top) = (near(x1, width).min(width as i32 - 1), near(y1, height).min(height as i32 - 1));
         Some(Self { left, top, right: near(x2, width).max(left + 1), bottom: near(y2, height).max(top + 1) })
+    }
+
+    /// Pixels that are in both.
+    fn shared(&self, other: &Self) -> i64 {
+        let width = self.right.min(other.right) - self.left.max(other.left);
+        let height = self.bottom.min(other.bottom) - self.top.max(other.top);
+        i64::from(width.max(0)) * i64::from(height.max(0))
     }
 
     /// Fills the four edges, which lie inside the box.
@@ -147,16 +165,40 @@ fn padding(font_size: PxScale) -> i32 {
     (font_size.y * 0.15).ceil() as i32
 }
 
-fn draw_label(picture: &mut RgbImage, edges: &Edges, text: &str, font_size: PxScale, color: Rgb<u8>) {
+/// Width and height of a label.
+fn label_size(text: &str, font_size: PxScale) -> (i32, i32) {
     let padding = padding(font_size);
     let (text_width, _) = text_size(font_size, &*FONT, text);
     let text_height = FONT.as_scaled(font_size).height().ceil() as i32;
-    let (width, height) = (text_width as i32 + 2 * padding, text_height + padding);
+    (text_width as i32 + 2 * padding, text_height + padding)
+}
+
+/// Where a label goes: on top of its box, inside it where there is no room, and elsewhere along its edges where it would
+/// hide another label.
+fn place(edges: &Edges, (width, height): (i32, i32), picture: &RgbImage, taken: &[Edges]) -> Edges {
     let (picture_width, picture_height) = (picture.width() as i32, picture.height() as i32);
-    // On top of the box; inside it where there is no room.
-    let top = if edges.top >= height { edges.top - height } else { edges.top.max(0) };
-    let top = top.min(picture_height - height).max(0);
-    let left = edges.left.min(picture_width - width).max(0);
-    fill(picture, Edges { left, top, right: left + width, bottom: top + height }, color);
-    draw_text_mut(picture, text_color(color), left + padding, top + padding / 2, font_size, &*FONT, text);
+    let above = if edges.top >= height { edges.top - height } else { edges.top.max(0) };
+    let right = edges.right - width;
+    let places = [
+        (edges.left, above),
+        (right, above),
+        (edges.left, edges.bottom),
+        (edges.left, edges.top),
+        (edges.left, edges.bottom - height),
+        (right, edges.bottom),
+    ];
+    let areas = places.map(|(left, top)| {
+        let (left, top) = (left.min(picture_width - width).max(0), top.min(picture_height - height).max(0));
+        Edges { left, top, right: left + width, bottom: top + height }
+    });
+    let hidden = |area: &Edges| taken.iter().map(|other| area.shared(other)).sum::<i64>();
+    // The first of equals.
+    areas.into_iter().min_by_key(hidden).unwrap_or(*edges)
+}
+
+fn draw_label(picture: &mut RgbImage, area: Edges, text: &str, font_size: PxScale, color: Rgb<u8>) {
+    let padding = padding(font_size);
+    fill(picture, area, color);
+    let (left, top) = (area.left + padding, area.top + padding / 2);
+    draw_text_mut(picture, text_color(color), left, top, font_size, &*FONT, text);
 }

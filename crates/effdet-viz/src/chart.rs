@@ -1,6 +1,5 @@
-//! Charts of a data set, as SVG, and a page that shows them.
+//! Charts of a data set, as SVG.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use plotters::coord::Shift;
@@ -66,40 +65,6 @@ pub fn save_scatter(
 ) -> Result<(), Error> {
     let path = path.as_ref();
     draw_scatter(path, title, x_label, y_label, kinds).map_err(|reason| failed(path, reason.as_ref()))
-}
-
-/// Writes an HTML page of pictures that lie beside it, each with a caption; `text` stands above them as it is.
-///
-/// # Errors
-/// [`Error::Plot`] if the file cannot be written.
-pub fn save_page(
-    path: impl AsRef<Path>,
-    title: &str,
-    text: &str,
-    pictures: &[(&str, &str)],
-) -> Result<(), Error> {
-    let path = path.as_ref();
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<style>\
-         body {{ font-family: sans-serif; max-width: 1700px; margin: 1em auto }} \
-         figure {{ display: inline-block; vertical-align: top; margin: 8px }} img {{ max-width: 820px }}</style>\n\
-         <h1>{title}</h1>\n<pre>{}</pre>\n",
-        escape(text),
-        title = escape(title),
-    );
-    for (file, caption) in pictures {
-        let (file, caption) = (escape(file), escape(caption));
-        let _ = writeln!(
-            page,
-            "<figure><img src=\"{file}\" alt=\"{caption}\"><figcaption>{caption}</figcaption></figure>"
-        );
-    }
-    page.push_str("</html>\n");
-    std::fs::write(path, page).map_err(|reason| failed(path, &reason))
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn failed(path: &Path, reason: &dyn std::error::Error) -> Error {
@@ -237,17 +202,5 @@ mod tests {
         assert!(svg.contains("boxes"));
         assert_eq!(svg.matches("<circle").count(), 2);
         save_scatter(folder.path().join("empty.svg"), "Shapes", "width", "height", &[]).unwrap();
-    }
-
-    #[test]
-    fn names_cannot_break_out_of_the_page() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("index.html");
-        save_page(&path, "a <b>", "5 < 6 & 7", &[("x.svg", "\"quoted\"")]).unwrap();
-        let page = std::fs::read_to_string(path).unwrap();
-        assert!(page.contains("a &lt;b&gt;") && page.contains("5 &lt; 6 &amp; 7"));
-        assert!(page.contains("src=\"x.svg\"") && page.contains("&quot;quoted&quot;"));
-        let error = save_page("/no/such/folder/index.html", "t", "", &[]).unwrap_err();
-        assert!(error.to_string().contains("/no/such/folder/index.html"));
     }
 }

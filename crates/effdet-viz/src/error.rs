@@ -1,12 +1,20 @@
 use std::path::PathBuf;
 
-/// What can go wrong when a picture is written.
+/// What can go wrong when a picture, chart or page is written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file could not be created or written.
-    #[error("{path}: cannot write the picture")]
+    #[error("{path}: cannot be written")]
     Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A figure of a page could not be read.
+    #[error("{path}: cannot be read")]
+    Read {
         /// The file.
         path: PathBuf,
         /// What the operating system said.

@@ -1,4 +1,4 @@
-//! Boxes and labels drawn on pictures, and charts.
+//! Boxes and labels drawn on pictures, charts, and pages that show them.
 //!
 //! Use it alone to draw any detections; the font is compiled in.
 //!
@@ -20,14 +20,16 @@ mod color;
 mod error;
 mod grid;
 mod lines;
+mod page;
 mod plot;
 mod save;
 
 pub use annotate::{Style, annotate};
-pub use chart::{Points, save_bars, save_histogram, save_page, save_scatter};
+pub use chart::{Points, save_bars, save_histogram, save_scatter};
 pub use color::{class_color, text_color};
 pub use error::Error;
 pub use grid::grid;
 pub use lines::{Axis, save_lines};
-pub use plot::{Line, save_matrix, save_unit_chart};
+pub use page::Page;
+pub use plot::{INK, Line, save_matrix, save_unit_chart};
 pub use save::{save_jpeg, save_png};

@@ -6,7 +6,8 @@ use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
-use crate::{Error, Line, class_color};
+use crate::plot::{AXES, LABELS};
+use crate::{Error, Line};
 
 const SIZE: (u32, u32) = (800, 600);
 
@@ -60,24 +61,27 @@ fn draw(
     };
     let lines: Vec<Line> = lines
         .iter()
-        .map(|line| Line {
-            name: line.name.clone(),
-            points: line.points.iter().copied().filter(usable).collect(),
-        })
+        .map(|line| Line { points: line.points.iter().copied().filter(usable).collect(), ..line.clone() })
         .collect();
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
     let xs = range(points().map(|(x, _)| x), x.logarithmic);
     let ys = range(points().map(|(_, y)| y), y.logarithmic);
+    let place = |value: f64, (low, high): (f64, f64), logarithmic: bool| {
+        let scale = |v: f64| if logarithmic { v.ln() } else { v };
+        (scale(value) - scale(low)) / (scale(high) - scale(low))
+    };
+    let places = points().map(|(a, b)| (place(a, xs, x.logarithmic), place(b, ys, y.logarithmic)));
+    let legend = emptiest_corner(&places.collect::<Vec<_>>());
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     // The four kinds of plane are four types.
     match (x.logarithmic, y.logarithmic) {
-        (false, false) => plot(&root, title, (x.label, y.label), xs.0..xs.1, ys.0..ys.1, &lines)?,
+        (false, false) => plot(&root, title, (x.label, y.label), xs.0..xs.1, ys.0..ys.1, &lines, legend)?,
         (true, false) => {
-            plot(&root, title, (x.label, y.label), (xs.0..xs.1).log_scale(), ys.0..ys.1, &lines)?
+            plot(&root, title, (x.label, y.label), (xs.0..xs.1).log_scale(), ys.0..ys.1, &lines, legend)?
         }
         (false, true) => {
-            plot(&root, title, (x.label, y.label), xs.0..xs.1, (ys.0..ys.1).log_scale(), &lines)?
+            plot(&root, title, (x.label, y.label), xs.0..xs.1, (ys.0..ys.1).log_scale(), &lines, legend)?
         }
         (true, true) => {
             plot(
@@ -87,6 +91,7 @@ fn draw(
                 (xs.0..xs.1).log_scale(),
                 (ys.0..ys.1).log_scale(),
                 &lines,
+                legend,
             )?;
         }
     }
@@ -108,6 +113,20 @@ fn range(values: impl Iterator<Item = f64>, logarithmic: bool) -> (f64, f64) {
     (low - margin, high + margin)
 }
 
+/// The corner with the fewest of the points, whose places run from 0 to 1.
+fn emptiest_corner(places: &[(f64, f64)]) -> SeriesLabelPosition {
+    type InCorner = fn(f64, f64) -> bool;
+    let corners: [(SeriesLabelPosition, InCorner); 4] = [
+        (SeriesLabelPosition::UpperRight, |x, y| x > 0.65 && y > 0.65),
+        (SeriesLabelPosition::LowerRight, |x, y| x > 0.65 && y < 0.35),
+        (SeriesLabelPosition::UpperLeft, |x, y| x < 0.35 && y > 0.65),
+        (SeriesLabelPosition::LowerLeft, |x, y| x < 0.35 && y < 0.35),
+    ];
+    let count = |inside: &InCorner| places.iter().filter(|(x, y)| inside(*x, *y)).count();
+    let emptiest = corners.into_iter().min_by_key(|(_, inside)| count(inside));
+    emptiest.map_or(SeriesLabelPosition::UpperRight, |(corner, _)| corner)
+}
+
 fn plot<X, Y>(
     root: &DrawingArea<SVGBackend<'_>, Shift>,
     title: &str,
@@ -115,6 +134,7 @@ fn plot<X, Y>(
     xs: X,
     ys: Y,
     lines: &[Line],
+    legend: SeriesLabelPosition,
 ) -> Result<(), Box<dyn std::error::Error>>
 where
     X: AsRangedCoord<Value = f64>,
@@ -125,13 +145,19 @@ where
     let mut chart = ChartBuilder::on(root)
         .caption(title, ("sans-serif", 22))
         .margin(16)
-        .x_label_area_size(44)
-        .y_label_area_size(70)
+        .x_label_area_size(52)
+        .y_label_area_size(80)
         .build_cartesian_2d(xs, ys)?;
-    chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(labels.0).y_desc(labels.1).draw()?;
-    for (index, line) in lines.iter().enumerate() {
-        let [red, green, blue] = class_color(index as u32 + 1).0;
-        let color = RGBColor(red, green, blue);
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .label_style(LABELS)
+        .axis_desc_style(AXES)
+        .x_desc(labels.0)
+        .y_desc(labels.1)
+        .draw()?;
+    for line in lines {
+        let (color, _) = line.style();
         chart
             .draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(2)))?
             .label(&line.name)
@@ -139,7 +165,8 @@ where
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(legend)
+        .label_font(LABELS)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .draw()?;
@@ -155,7 +182,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
         let points = vec![(0.0, 1.0), (1.0, f64::NAN), (10.0, 2.0), (100.0, -1.0), (1000.0, 0.5)];
-        let line = Line { name: "training".into(), points };
+        let line = Line { name: "training".into(), points, color: crate::INK };
         for (x, y) in [(false, false), (true, false), (false, true), (true, true)] {
             let [x, y] = [("step", x), ("loss", y)].map(|(label, logarithmic)| Axis { label, logarithmic });
             save_lines(&path, "Loss", x, y, std::slice::from_ref(&line)).unwrap();

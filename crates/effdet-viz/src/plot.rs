@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
+use image::Rgb;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::{Error, class_color};
+use crate::{Error, text_color};
 
 const SIZE: (u32, u32) = (800, 600);
+/// Fonts that can be read at three quarters of the size, too.
+pub(crate) const LABELS: (&str, u32) = ("sans-serif", 16);
+pub(crate) const AXES: (&str, u32) = ("sans-serif", 18);
 
 /// A line of a chart.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +20,19 @@ pub struct Line {
     pub name: String,
     /// Its points.
     pub points: Vec<(f64, f64)>,
+    /// Its colour: that of a class, see [`class_color`](crate::class_color), or [`INK`] for all of them.
+    pub color: Rgb<u8>,
+}
+
+/// The colour of what stands for everything.
+pub const INK: Rgb<u8> = Rgb([0x1d, 0x25, 0x30]);
+
+impl Line {
+    /// The colour as the plotting library has it, and the width of the line.
+    pub(crate) fn style(&self) -> (RGBColor, u32) {
+        let [red, green, blue] = self.color.0;
+        (RGBColor(red, green, blue), if self.color == INK { 4 } else { 2 })
+    }
 }
 
 /// A chart of lines over `[0, 1] × [0, 1]`, such as precision over recall.
@@ -45,21 +63,28 @@ fn draw_unit_chart(
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 22))
         .margin(16)
-        .x_label_area_size(44)
-        .y_label_area_size(52)
+        .x_label_area_size(52)
+        .y_label_area_size(60)
         .build_cartesian_2d(0.0..1.0, 0.0..1.02)?;
-    chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(x_label).y_desc(y_label).draw()?;
-    for (index, line) in lines.iter().enumerate() {
-        let [red, green, blue] = class_color(index as u32 + 1).0;
-        let color = RGBColor(red, green, blue);
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .label_style(LABELS)
+        .axis_desc_style(AXES)
+        .x_desc(x_label)
+        .y_desc(y_label)
+        .draw()?;
+    for line in lines {
+        let (color, width) = line.style();
         chart
-            .draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(2)))?
+            .draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(width)))?
             .label(&line.name)
             .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 14, y + 4)], color.filled()));
     }
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::LowerLeft)
+        .label_font(LABELS)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .draw()?;
@@ -94,15 +119,17 @@ fn draw_matrix(
     let root =
         SVGBackend::new(path, ((left + side + 30) as u32, (top + side + 30) as u32)).into_drawing_area();
     root.fill(&WHITE)?;
-    let font = ("sans-serif", (cell / 3).clamp(8, 14));
-    let text = |text: String, at: (i32, i32)| Text::new(text, at, font);
-    root.draw(&Text::new(title.to_owned(), (16, 14), ("sans-serif", 20)))?;
-    root.draw(&Text::new("rows: labelled as, columns: detected as", (16, 42), ("sans-serif", 13)))?;
+    let font = ("sans-serif", (cell / 3).clamp(9, 18)).into_font();
+    let (names_font, middle) = (("sans-serif", (cell / 3).clamp(9, 16)).into_font(), VPos::Center);
+    root.draw(&Text::new(title.to_owned(), (16, 14), ("sans-serif", 22)))?;
+    root.draw(&Text::new("rows: labelled as, columns: detected as", (16, 44), ("sans-serif", 15)))?;
     for (i, name) in names.iter().enumerate() {
-        let offset = i as i32 * cell;
-        root.draw(&text(name.clone(), (12, top + offset + cell / 2 - 5)))?;
-        let vertical = font.into_font().transform(FontTransform::Rotate270).color(&BLACK);
-        root.draw(&Text::new(name.clone(), (left + offset + cell / 2 - 5, top - 8), vertical))?;
+        let center = i as i32 * cell + cell / 2;
+        let beside = names_font.color(&BLACK).pos(Pos::new(HPos::Right, middle));
+        root.draw(&Text::new(name.clone(), (left - 8, top + center), beside))?;
+        let upright = names_font.transform(FontTransform::Rotate270).color(&BLACK);
+        let above = upright.pos(Pos::new(HPos::Left, middle));
+        root.draw(&Text::new(name.clone(), (left + center, top - 8), above))?;
     }
     for (row, values) in counts.iter().enumerate() {
         let sum = values.iter().sum::<u64>().max(1) as f64;
@@ -110,12 +137,15 @@ fn draw_matrix(
             let (x, y) = (left + column as i32 * cell, top + row as i32 * cell);
             let share = count as f64 / sum;
             let shade = |full: f64| (255.0 - (255.0 - full) * share) as u8;
-            let color = RGBColor(shade(33.0), shade(102.0), shade(172.0));
-            root.draw(&Rectangle::new([(x, y), (x + cell - 1, y + cell - 1)], color.filled()))?;
+            // Not quite white, so that empty cells are seen to be cells.
+            let color = Rgb([33.0, 102.0, 172.0].map(|full| shade(full).min(246)));
+            let [red, green, blue] = color.0;
+            let area = [(x, y), (x + cell - 2, y + cell - 2)];
+            root.draw(&Rectangle::new(area, RGBColor(red, green, blue).filled()))?;
             if count > 0 && cell >= 20 {
-                let ink = if share > 0.5 { WHITE } else { BLACK };
-                let style = font.into_font().color(&ink);
-                root.draw(&Text::new(count.to_string(), (x + 4, y + cell / 2 - 5), style))?;
+                let [red, green, blue] = text_color(color).0;
+                let style = font.color(&RGBColor(red, green, blue)).pos(Pos::new(HPos::Center, middle));
+                root.draw(&Text::new(count.to_string(), (x + cell / 2, y + cell / 2), style))?;
             }
         }
     }
@@ -131,7 +161,7 @@ mod tests {
     fn charts_hold_their_titles_names_and_counts() {
         let folder = tempfile::tempdir().unwrap();
         let chart = folder.path().join("pr.svg");
-        let line = Line { name: "cat".into(), points: vec![(0.0, 1.0), (0.5, 0.8), (1.0, 0.2)] };
+        let line = Line { name: "cat".into(), points: vec![(0.0, 1.0), (0.5, 0.8), (1.0, 0.2)], color: INK };
         save_unit_chart(&chart, "Precision", "recall", "precision", &[line]).unwrap();
         let svg = std::fs::read_to_string(chart).unwrap();
         assert!(svg.contains("Precision") && svg.contains("cat") && svg.contains("polyline"));

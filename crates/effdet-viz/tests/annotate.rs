@@ -171,3 +171,19 @@ fn a_label_without_a_score_is_shorter() {
     };
     assert!(colored(false) < colored(true));
 }
+
+#[test]
+fn labels_of_boxes_in_one_place_do_not_hide_each_other() {
+    let style = Style { font_size: Some(14.0), ..Style::default() };
+    let bbox = (60.0, 80.0, 200.0, 160.0);
+    let two = [(0.9, 1), (0.8, 17)].map(|(score, id)| detection(bbox.0, bbox.1, bbox.2, bbox.3, score, id));
+    let count = |detections: &[Detection], id| {
+        let picture = drawn(300, 240, detections, &style);
+        picture.pixels().filter(|pixel| **pixel == class_color(id)).count()
+    };
+    // The label of the weaker one is seen as much as without the other; its box alone is hidden.
+    let (alone, beside) = (count(&two[1..], 17), count(&two, 17));
+    let edges = drawn(300, 240, &two[1..], &Style { labels: false, ..style });
+    let edges = edges.pixels().filter(|pixel| **pixel == class_color(17)).count();
+    assert!(beside >= alone - edges && beside > 0, "{alone} alone, {beside} beside, {edges} edges");
+}

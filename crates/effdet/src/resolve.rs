@@ -15,16 +15,12 @@ const MAX_CLASSES: usize = 1 << 20;
 /// Most pixels of a network input.
 const MAX_PIXELS: usize = 1 << 26;
 
-/// The configuration of this name: a published one, or `efficientdet-` and a backbone, which is how
-/// [`EfficientDetConfig::with_backbone_named`] calls its result.
+/// The configuration of this name: see [`EfficientDetConfig::described_by`].
 ///
 /// # Errors
 /// The unknown name, with the nearest ones.
 pub fn configuration_named(name: &str) -> Result<EfficientDetConfig, Error> {
-    match (EfficientDetConfig::named(name), name.strip_prefix("efficientdet-")) {
-        (Err(_), Some(backbone)) => Ok(EfficientDetConfig::with_backbone_named(backbone)?),
-        (config, _) => Ok(config?),
-    }
+    Ok(EfficientDetConfig::described_by(name)?)
 }
 
 /// Refuses input sizes that are empty or beyond any use.

@@ -16,6 +16,12 @@ Examples:
   effdet predict pictures --pretrained --save-coco found.json --save-yolo found-yolo
   effdet predict inbox --pretrained --watch --out annotated --jsonl found.jsonl";
 
+pub const DEMO: &str = "\
+Examples:
+  effdet demo
+  effdet demo --out shapes --seed 7 --seconds 300
+  effdet demo --data-only --out pictures --train-pictures 1000 --val-pictures 100";
+
 pub const VIDEO: &str = "\
 Examples:
   effdet video clip.mp4 --model tf_efficientdet_lite0 --pretrained --out annotated.mp4
@@ -89,6 +95,7 @@ Examples:
 pub const ALL: &[&str] = &[
     EFFDET,
     PREDICT,
+    DEMO,
     VIDEO,
     #[cfg(feature = "serve")]
     SERVE,

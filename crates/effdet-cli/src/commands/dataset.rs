@@ -15,7 +15,7 @@ use effdet::data::{
 };
 use effdet::heads::AnchorScale;
 use effdet::prelude::*;
-use effdet::viz::{Points, save_bars, save_histogram, save_page, save_scatter};
+use effdet::viz::{Page, Points, save_bars, save_histogram, save_scatter};
 use effdet::{AnchorFit, Coverage, check_image_size, configuration_named, fit_anchors, read_labels};
 use serde::Serialize;
 
@@ -302,10 +302,15 @@ fn plots(folder: &Path, report: &Report, dataset: &Dataset, text: &str) -> Resul
         save_bars(folder.join("dirt.svg"), "Dirt", &bars)?;
         figures.push(("dirt.svg".into(), "Dirt".into()));
     }
-    let title = format!("Data set {}", report.root.display());
-    let figures: Vec<(&str, &str)> =
-        figures.iter().map(|(file, caption)| (file.as_str(), caption.as_str())).collect();
-    save_page(folder.join("index.html"), &title, text, &figures)?;
+    let mut page = Page::new(
+        &format!("Data set {}", report.root.display()),
+        &format!("{} pictures, {} objects", report.statistics.pictures, report.statistics.objects),
+    );
+    page.preformatted(text);
+    let figures: Vec<(PathBuf, &str)> =
+        figures.iter().map(|(file, caption)| (folder.join(file), caption.as_str())).collect();
+    page.figures(&figures)?;
+    page.save(folder.join("index.html"))?;
     note!("wrote {}", folder.join("index.html").display());
     Ok(())
 }

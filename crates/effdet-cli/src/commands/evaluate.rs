@@ -8,7 +8,7 @@ use effdet::read_labels;
 
 use crate::args::{EvaluateArgs, Metric};
 use crate::output::JsonTarget;
-use crate::report::{self, Settings};
+use crate::report::{self, Settings, Subject};
 
 /// Evaluates files against files.
 pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
@@ -34,9 +34,16 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let interpolation = if args.eleven_point { Interpolation::ElevenPoint } else { Interpolation::AllPoint };
     let voc = VocOptions { interpolation, use_difficult: args.use_difficult, ..VocOptions::default() };
     let settings = Settings { metric: args.format, iou: args.iou, voc };
-    report::measure(&loaded, settings, verified.as_ref())?.publish(json.as_ref())?;
+    let numbers = report::measure(&loaded, settings, verified.as_ref())?;
+    numbers.publish(json.as_ref())?;
     if let Some(folder) = &args.plots {
-        report::plots(folder, &loaded, args.iou)?;
+        let facts = [("labels", &args.ground_truth), ("detections", &args.detections)];
+        let subject = Subject {
+            title: "Evaluation".to_owned(),
+            facts: facts.map(|(name, path)| (name.to_owned(), path.display().to_string())).into(),
+            ..Subject::default()
+        };
+        report::plots(folder, &loaded, &numbers, args.iou, subject)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -56,16 +56,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         folder.display()
     );
 
-    let stop = StopFlag::default();
-    let flag = stop.clone();
-    ctrlc::set_handler(move || {
-        if flag.is_set() {
-            std::process::exit(INTERRUPTED.into());
-        }
-        note!("\nwriting a checkpoint; once more to end without");
-        flag.set();
-    })?;
-
+    let stop = stop_on_interrupt()?;
     let metrics: [Box<dyn Metric>; 1] = [Box::new(CocoMetric::default())];
     let callbacks: Vec<Box<dyn Callback>> = vec![Box::new(stop), Box::new(Report::default())];
     let ending = Engine {
@@ -89,6 +80,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
                 );
             }
             note!("the weights are {}", folder.join(RunFiles::BEST).display());
+            note!("to look at: {}", folder.join(RunFiles::REPORT).display());
             Ok(ExitCode::SUCCESS)
         }
         Ending::Interrupted => {
@@ -98,11 +90,32 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     }
 }
 
+/// A flag that Ctrl-C sets; a second one ends the program.
+pub fn stop_on_interrupt() -> Result<StopFlag> {
+    let stop = StopFlag::default();
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.is_set() {
+            std::process::exit(INTERRUPTED.into());
+        }
+        note!("\nwriting a checkpoint; once more to end without");
+        flag.set();
+    })?;
+    Ok(stop)
+}
+
 /// Options before the file, `--set` before all; a run that goes on has its own configuration below them.
 fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
     let own = folder.join(RunFiles::CONFIG);
     let mut layers = Vec::new();
     let resumed = args.resume && own.exists();
+    if let Some(weights) = &args.weights
+        && args.model.is_none()
+        && args.config.is_none()
+        && !resumed
+    {
+        layers.extend(Layer::checkpoint(weights)?);
+    }
     if resumed {
         layers.push(Layer::file(&own)?);
     }
@@ -164,7 +177,7 @@ fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
     Ok(config)
 }
 
-fn write_config(folder: &Path, config: &RunConfig) -> Result<()> {
+pub fn write_config(folder: &Path, config: &RunConfig) -> Result<()> {
     let path = folder.join(RunFiles::CONFIG);
     let temporary = folder.join("config.toml.tmp");
     let write = || -> std::io::Result<()> {
@@ -184,7 +197,7 @@ fn free_folder() -> PathBuf {
 }
 
 /// Says how a run goes: a bar and a line per epoch on a terminal, else lines.
-struct Report {
+pub struct Report {
     bar: ProgressBar,
     started: Instant,
     pictures: usize,

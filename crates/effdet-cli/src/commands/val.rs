@@ -6,13 +6,14 @@ use anyhow::{Result, bail};
 use effdet::Detector;
 use effdet::data::{Dataset, DirtReport, Format, LabelFormat, ParseOptions, Pixels, Source};
 use effdet::metrics::{Id, Loaded, VocOptions};
+use effdet::train::save_predictions;
 use effdet::validate::{self, Found, image_id};
 use serde::Serialize;
 
 use crate::args::ValArgs;
 use crate::logging::note;
 use crate::output::JsonTarget;
-use crate::report::{self, Settings};
+use crate::report::{self, Settings, Subject};
 use crate::{detector, progress};
 
 /// Some pictures failed.
@@ -40,11 +41,36 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
     let truth = validate::ground_truth(&dataset)?;
     let loaded = Loaded { truth, detections: validate::detections(&dataset, &found) };
     let settings = Settings { metric: args.metric, iou: None, voc: VocOptions::default() };
-    report::measure(&loaded, settings, None)?.publish(json.as_ref())?;
+    let numbers = report::measure(&loaded, settings, None)?;
+    numbers.publish(json.as_ref())?;
     if let Some(folder) = &args.plots {
-        report::plots(folder, &loaded, None)?;
+        let pictures = vec![save_predictions(folder, &dataset, &found.detections)?];
+        let subject = Subject { pictures, ..subject(args, &detector, &dataset)? };
+        report::plots(folder, &loaded, &numbers, None, subject)?;
     }
     Ok(if found.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// What the page of the plots says besides the numbers.
+fn subject(args: &ValArgs, detector: &Detector, dataset: &Dataset) -> Result<Subject> {
+    let config = detector.config();
+    let weights = args.detector.weights.as_ref().map(|path| path.display().to_string());
+    let facts = [
+        ("model", config.name.clone()),
+        ("weights", weights.unwrap_or_else(|| "published".to_owned())),
+        ("input", config.image_size.to_string()),
+        ("data", args.data.display().to_string()),
+        ("split", args.split.clone().unwrap_or_else(|| "all".to_owned())),
+        ("pictures", dataset.records.len().to_string()),
+        ("objects", dataset.object_count().to_string()),
+        ("least score", args.score.to_string()),
+    ];
+    Ok(Subject {
+        title: format!("Evaluation of {}", config.name),
+        facts: facts.map(|(name, value)| (name.to_owned(), value)).into(),
+        configuration: Some(serde_json::to_string_pretty(config)?),
+        ..Subject::default()
+    })
 }
 
 /// The data set, with the detector's classes where it names them.

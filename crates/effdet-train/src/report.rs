@@ -1,0 +1,225 @@
+//! A run or an evaluation as one page to look at.
+
+use std::path::{Path, PathBuf};
+
+use effdet_metrics::{CocoReport, Diagnosis};
+use effdet_viz::Page;
+
+use crate::plots::{CONFUSION, F1, LOSS, METRICS, PRECISION_RECALL};
+use crate::{EpochRecord, Error, NamedMetric};
+
+/// What a page tells. What is empty or absent is left out.
+#[derive(Clone, Debug, Default)]
+pub struct Report<'a> {
+    /// What was trained or evaluated.
+    pub title: String,
+    /// A line about it.
+    pub lead: String,
+    /// The numbers that matter most.
+    pub numbers: Vec<NamedMetric>,
+    /// What belongs to them: model, data, sizes.
+    pub facts: Vec<(String, String)>,
+    /// Pictures, each with what it shows.
+    pub pictures: Vec<(PathBuf, String)>,
+    /// The epochs.
+    pub history: &'a [EpochRecord],
+    /// Each class.
+    pub classes: Option<ClassTable>,
+    /// Where the detector errs.
+    pub diagnosis: Option<&'a Diagnosis>,
+    /// The settings.
+    pub configuration: Option<String>,
+}
+
+/// Numbers of each class.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClassTable {
+    /// What the numbers are.
+    pub columns: Vec<String>,
+    /// The classes by name; a number that is not finite is shown as `-`.
+    pub rows: Vec<(String, Vec<f64>)>,
+}
+
+impl ClassTable {
+    /// Objects and COCO's averages of each class.
+    pub fn coco(report: &CocoReport) -> Self {
+        let columns = ["objects", "AP", "AP50", "AP75"].map(str::to_owned).to_vec();
+        let rows = report.per_class.iter().map(|class| {
+            let metrics = &class.metrics;
+            let objects = class.ground_truth as f64;
+            (
+                class.name.clone(),
+                vec![objects, missing(metrics.ap), missing(metrics.ap50), missing(metrics.ap75)],
+            )
+        });
+        Self { columns, rows: rows.collect() }
+    }
+}
+
+/// COCO's -1 for what has no object.
+fn missing(value: f64) -> f64 {
+    if value < 0.0 { f64::NAN } else { value }
+}
+
+/// Writes a page that opens from the disk, with the charts that are in the folder `plots`.
+///
+/// # Errors
+/// If a figure cannot be read or the page cannot be written.
+pub fn save_report(path: &Path, plots: &Path, report: &Report<'_>) -> Result<(), Error> {
+    let mut page = Page::new(&report.title, &report.lead);
+    page.tiles(report.numbers.iter().map(|(name, value)| (name.as_str(), decimal(*value, 3))));
+    page.facts(report.facts.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    if !report.pictures.is_empty() {
+        page.heading("Truth and prediction");
+    }
+    for (path, caption) in &report.pictures {
+        page.paragraph(caption);
+        page.figures(&[(path, "")])?;
+    }
+    let figures = |page: &mut Page, figures: &[(&str, &str)]| {
+        let there: Vec<_> = figures
+            .iter()
+            .map(|(file, caption)| (plots.join(file), *caption))
+            .filter(|(path, _)| path.exists())
+            .collect();
+        if there.is_empty() { Ok(()) } else { page.figures(&there) }
+    };
+    if !report.history.is_empty() {
+        page.heading("Training");
+        figures(
+            &mut page,
+            &[(LOSS, "Mean loss of each epoch"), (METRICS, "Average precision after each epoch")],
+        )?;
+        epochs(&mut page, report.history);
+    }
+    if report.diagnosis.is_some() {
+        page.heading("Detections");
+    }
+    figures(
+        &mut page,
+        &[
+            (PRECISION_RECALL, "Precision over recall at IoU 0.5"),
+            (F1, "F1 over the score threshold"),
+            (CONFUSION, "Which classes are taken for which"),
+        ],
+    )?;
+    if let Some(diagnosis) = report.diagnosis {
+        thresholds(&mut page, diagnosis);
+    }
+    if let Some(classes) = &report.classes {
+        page.heading("Classes");
+        let columns: Vec<&str> =
+            ["class"].into_iter().chain(classes.columns.iter().map(String::as_str)).collect();
+        let rows: Vec<Vec<String>> = classes
+            .rows
+            .iter()
+            .map(|(name, values)| {
+                let cell = |value: &f64| match value {
+                    value if !value.is_finite() => "-".to_owned(),
+                    value if value.abs() > 1.0 => decimal(*value, 0),
+                    value => decimal(*value, 3),
+                };
+                [name.clone()].into_iter().chain(values.iter().map(cell)).collect()
+            })
+            .collect();
+        page.table(&columns, &rows);
+    }
+    if let Some(configuration) = &report.configuration {
+        page.heading("Configuration");
+        page.folded("all settings", configuration);
+    }
+    Ok(page.save(path)?)
+}
+
+/// The table of epochs, with the metrics that most evaluations have.
+fn epochs(page: &mut Page, history: &[EpochRecord]) {
+    let metrics = ["AP", "AP50", "AP75"];
+    let columns = ["epoch", "steps", "rate", "loss", "class loss", "box loss", "validation loss"];
+    let columns: Vec<&str> = columns.into_iter().chain(metrics).collect();
+    let optional = |value: Option<f64>, digits| value.map_or_else(|| "-".to_owned(), |v| decimal(v, digits));
+    let rows: Vec<Vec<String>> = history
+        .iter()
+        .map(|record| {
+            let mut row = vec![
+                record.epoch.to_string(),
+                record.step.to_string(),
+                format!("{:.2e}", record.lr),
+                decimal(record.train.total, 4),
+                decimal(record.train.class, 4),
+                decimal(record.train.boxes, 5),
+                optional(record.valid.map(|valid| valid.total), 4),
+            ];
+            row.extend(metrics.map(|name| optional(record.metric(name), 3)));
+            row
+        })
+        .collect();
+    page.table(&columns, &rows);
+}
+
+/// From which score on detections of each class are best kept, and what kinds of errors there are.
+fn thresholds(page: &mut Page, diagnosis: &Diagnosis) {
+    let curves = &diagnosis.curves;
+    let rows: Vec<Vec<String>> = [&curves.all]
+        .into_iter()
+        .chain(&curves.per_class)
+        .filter_map(|curve| {
+            let best = curve.best?;
+            let numbers = [best.score, best.precision, best.recall, best.f1].map(|value| decimal(value, 3));
+            Some([curve.name.clone()].into_iter().chain(numbers).collect())
+        })
+        .collect();
+    if !rows.is_empty() {
+        page.paragraph("The score threshold with the highest F1, at IoU 0.5:");
+        page.table(&["class", "score", "precision", "recall", "F1"], &rows);
+    }
+}
+
+fn decimal(value: f64, digits: usize) -> String {
+    if value.is_finite() { format!("{value:.digits$}") } else { "-".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Losses;
+
+    #[test]
+    fn a_page_has_what_there_is_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plots, path) = (folder.path().join("plots"), folder.path().join("report.html"));
+        save_report(&path, &plots, &Report { title: "Nothing".into(), ..Report::default() }).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("Nothing") && !text.contains("<h2>"), "{text}");
+
+        std::fs::create_dir(&plots).unwrap();
+        std::fs::write(plots.join(LOSS), "<svg/>").unwrap();
+        let train = Losses { total: 1.25, class: 0.75, boxes: 0.01 };
+        let record =
+            EpochRecord { epoch: 3, train, metrics: vec![("AP".into(), 0.4321)], ..EpochRecord::default() };
+        let classes = ClassTable {
+            columns: vec!["objects".into(), "AP".into()],
+            rows: vec![("cat".into(), vec![12.0, 0.5]), ("dog".into(), vec![0.0, f64::NAN])],
+        };
+        let report = Report {
+            numbers: vec![("AP".into(), 0.4321)],
+            facts: vec![("model".into(), "tiny".into())],
+            history: &[record],
+            classes: Some(classes),
+            configuration: Some("epochs = 3".into()),
+            ..Report::default()
+        };
+        save_report(&path, &plots, &report).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for part in [
+            "0.432",
+            "tiny",
+            "id=\"loss.svg\"",
+            "1.2500",
+            "<td>cat</td><td>12</td><td>0.500</td>",
+            "epochs = 3",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("<td>dog</td><td>0.000</td><td>-</td>") && !text.contains("confusion.svg"));
+    }
+}
