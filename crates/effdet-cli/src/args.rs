@@ -715,7 +715,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
 
-    /// Pictures of a step.
+    /// Pictures of a batch, on each device.
     #[arg(long, value_name = "N")]
     pub batch_size: Option<u32>,
 
@@ -743,9 +743,10 @@ pub struct TrainArgs {
     #[arg(long, requires = "out")]
     pub resume: bool,
 
-    /// Where to compute: cpu, cuda:0, tch, wgpu; all but cpu must be compiled in.
-    #[arg(long, default_value = "cpu")]
-    pub device: String,
+    /// Where to compute: cpu, cuda:0, tch, wgpu; all but cpu must be compiled in. Several, as cuda:0,cuda:1 or cpu,cpu,
+    /// train together, each on a batch of its own.
+    #[arg(long, default_value = "cpu", value_delimiter = ',', value_name = "DEVICE")]
+    pub device: Vec<String>,
 
     /// Seed of weights, order and transforms.
     #[arg(long, value_name = "N")]

@@ -301,7 +301,12 @@ impl Normalizer {
 
     /// Takes in a batch and gives what its loss is to be divided by.
     pub fn next(&mut self, targets: &BatchTargets) -> f64 {
-        let count = targets.num_positives() as f64 + 1.0;
+        self.next_count(targets.num_positives() as f64)
+    }
+
+    /// As [`next`](Self::next), for a batch with this many positive anchors.
+    pub fn next_count(&mut self, positives: f64) -> f64 {
+        let count = positives + 1.0;
         let average = self.average.map_or(count, |past| past * self.momentum + count * (1.0 - self.momentum));
         self.average = Some(average);
         average

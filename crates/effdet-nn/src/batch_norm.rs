@@ -4,7 +4,7 @@ use burn::module::{Flag, Module, Param};
 use burn::tensor::{Device, Tensor, assert_shape};
 
 use crate::feature_map::FeatureMap;
-use crate::{Activation, Buffer, Initializer};
+use crate::{Activation, Buffer, Collective, Initializer};
 
 /// Sizes and constants of a [`BatchNorm`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,6 +64,8 @@ impl BatchNormConfig {
 /// `y = act((x - mean) / √(var + ε) · weight + bias)`. In training mode mean and variance are those of the batch and
 /// the running statistics move towards them: `running = (1 - m) · running + m · batch`, where the batch's variance is
 /// the *unbiased* one. In evaluation mode they are the running ones.
+///
+/// While a [`Collective`] is entered the batch is that of all workers.
 ///
 /// The mode is the model's: [`Module::train`] and [`Module::valid`] set it, and freezing a layer
 /// ([`Module::freeze_group`]) puts its norms in evaluation mode. A freshly built layer is in training mode on an
@@ -138,6 +140,9 @@ impl BatchNorm {
     }
 
     fn forward_training(&self, input: Tensor<4>) -> Tensor<4> {
+        if let Some(group) = Collective::current() {
+            return self.forward_synchronised(input, &group);
+        }
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f64;
         let (weight, bias) = (self.weight.val(), self.bias.val());
@@ -150,6 +155,66 @@ impl BatchNorm {
         self.running_mean.set(blend(self.running_mean.value(), mean, self.momentum));
         self.running_var.set(blend(self.running_var.value(), unbiased, self.momentum));
         output
+    }
+
+    /// As in training alone, with the statistics of all workers' pictures.
+    fn forward_synchronised(&self, input: Tensor<4>, group: &Collective) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let Synchronised { output, mean, variance, count } = self
+            .normalize_natively_across(&input, &weight, &bias, group)
+            .unwrap_or_else(|| self.normalize_across(input, weight, bias, group));
+        let unbiased = variance * (count.clone() / count.sub_scalar(1.0).clamp_min(1.0));
+        self.running_mean.set(blend(self.running_mean.value(), mean, self.momentum));
+        self.running_var.set(blend(self.running_var.value(), unbiased, self.momentum));
+        output
+    }
+
+    /// Two passes, so that no digits are lost where activations are far from zero: sums, then squares about the mean.
+    fn normalize_across(
+        &self,
+        input: Tensor<4>,
+        weight: Tensor<1>,
+        bias: Tensor<1>,
+        group: &Collective,
+    ) -> Synchronised {
+        let [batch, channels, height, width] = input.dims();
+        let plane = [1, channels, 1, 1];
+        let sums = |map: Tensor<4>| map.sum_dim(3).sum_dim(2).sum_dim(0).reshape([channels]);
+        let own = Tensor::full([1], (batch * height * width) as f64, (&input.device(), input.dtype()));
+        let sum = group.all_reduce(Tensor::cat(vec![sums(input.clone()), own], 0));
+        let (mean, count) = (sum.clone().narrow(0, 0, channels), sum.narrow(0, channels, 1).detach());
+        let mean = mean / count.clone();
+        let centred = input - mean.clone().reshape(plane);
+        let variance = group.all_reduce(sums(centred.clone().square())) / count.clone();
+        let scale = variance.clone().add_scalar(self.epsilon).sqrt().recip() * weight;
+        let output = centred * scale.reshape(plane) + bias.reshape(plane);
+        Synchronised { output: self.activation.forward(output), mean, variance, count }
+    }
+
+    #[cfg(feature = "flex")]
+    fn normalize_natively_across(
+        &self,
+        input: &Tensor<4>,
+        weight: &Tensor<1>,
+        bias: &Tensor<1>,
+        group: &Collective,
+    ) -> Option<Synchronised> {
+        let (epsilon, activation) = (self.epsilon, self.activation);
+        let (output, [mean, variance], count) =
+            crate::native::training::batch_norm_across(input, [weight, bias], epsilon, activation, group)?;
+        let count = Tensor::full([1], count, &mean.device());
+        Some(Synchronised { output, mean, variance, count })
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn normalize_natively_across(
+        &self,
+        _: &Tensor<4>,
+        _: &Tensor<1>,
+        _: &Tensor<1>,
+        _: &Collective,
+    ) -> Option<Synchronised> {
+        None
     }
 
     #[cfg(feature = "flex")]
@@ -183,6 +248,14 @@ impl BatchNorm {
     ) -> Option<(Tensor<4>, Tensor<1>, Tensor<1>)> {
         None
     }
+}
+
+/// Maps normalised with the biased statistics of all workers, and how many values of each channel they have, `[1]`.
+struct Synchronised {
+    output: Tensor<4>,
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+    count: Tensor<1>,
 }
 
 fn blend(running: Tensor<1>, batch: Tensor<1>, momentum: f64) -> Tensor<1> {

@@ -8,7 +8,7 @@ use crate::count::add_multiply_adds;
 use crate::feature_map::FeatureMap;
 #[cfg(feature = "flex")]
 use crate::native::training::{self, Convolution};
-use crate::{Initializer, Padding};
+use crate::{Initializer, Padding, precision};
 
 /// Sizes of a [`Conv2d`]. Kernels, strides and dilations are square: no supported network has others.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -156,14 +156,19 @@ impl Conv2d {
     }
 
     pub(crate) fn convolve(&self, input: Tensor<4>) -> Tensor<4> {
-        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        let (mut weight, mut bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        let mut input = input;
+        let (dtype, lowered) = (input.dtype(), precision::lowered(&input));
+        if let Some(half) = lowered {
+            (input, weight, bias) = (input.cast(half), weight.cast(half), bias.map(|bias| bias.cast(half)));
+        }
         let output = self.convolve_natively(&input, &weight, bias.as_ref()).unwrap_or_else(|| {
             let options = self.options(&input);
             module::conv2d(input, weight, bias, options)
         });
         let [_, _, height, width] = output.dims();
         add_multiply_adds(height * width * self.weight.lazy_shape().num_elements());
-        output
+        if lowered.is_some() { output.cast(dtype) } else { output }
     }
 
     #[cfg(feature = "flex")]
@@ -352,8 +357,12 @@ impl CondConv2d {
             groups * batch,
         );
         // One convolution for the batch: pictures become groups.
-        let output =
-            module::conv2d(input.reshape([1, batch * channels, height, width]), weight, None, options);
+        let dtype = input.dtype();
+        let input = input.reshape([1, batch * channels, height, width]);
+        let output = match precision::lowered(&input) {
+            Some(half) => module::conv2d(input.cast(half), weight.cast(half), None, options).cast(dtype),
+            None => module::conv2d(input, weight, None, options),
+        };
         let [_, _, out_height, out_width] = output.dims();
         add_multiply_adds(out_height * out_width * out_channels * in_channels / groups * kernel * kernel);
         output.reshape([batch, out_channels, out_height, out_width])

@@ -3,6 +3,7 @@
 use burn::module::{Flag, Module, Param};
 use burn::tensor::{Device, Distribution, Tensor};
 
+use crate::Collective;
 use crate::feature_map::FeatureMap;
 
 /// In training mode drops the whole residual branch of a picture with probability `rate` and scales the kept ones by
@@ -41,7 +42,14 @@ impl DropPath {
     fn drop(&self, input: Tensor<4>) -> Tensor<4> {
         let [batch, ..] = input.dims();
         let keep = 1.0 - self.rate;
-        let kept = Tensor::random([batch, 1, 1, 1], Distribution::Bernoulli(keep), &input.device());
+        let (shape, device) = ([batch, 1, 1, 1], input.device());
+        let kept = match Collective::current() {
+            // Of one batch, whichever worker has a picture of it.
+            Some(group) => {
+                Tensor::<1>::from_data(group.draw(batch, keep), (&device, input.dtype())).reshape(shape)
+            }
+            None => Tensor::random(shape, Distribution::Bernoulli(keep), &device),
+        };
         input * kept.div_scalar(keep)
     }
 }

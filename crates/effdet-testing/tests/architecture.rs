@@ -82,7 +82,7 @@ fn dependencies_follow_the_arrows() {
         ("effdet-viz", &["core"][..]),
         ("effdet-weights", &["core", "model", "nn"][..]),
         ("effdet-export", &["core", "heads", "model", "nn"][..]),
-        ("effdet-train", &["core", "data", "heads", "metrics", "model", "viz", "weights"][..]),
+        ("effdet-train", &["core", "data", "heads", "metrics", "model", "nn", "viz", "weights"][..]),
         // The facade and nothing behind it.
         ("effdet-serve", &[][..]),
     ]);

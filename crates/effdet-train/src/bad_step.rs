@@ -88,16 +88,17 @@ pub(crate) fn first_layer(network: &EfficientDet, batch: &TrainBatch) -> Option<
     })
 }
 
-/// Index in the batch of the picture whose loss is not finite, else the largest.
+/// Index in the batch of the picture whose loss is not finite, else the largest, and that loss; infinity for one that is
+/// not finite.
 pub(crate) fn worst_picture(
     model: &DetectorModel,
     batch: &TrainBatch,
     context: &StepContext<'_>,
-) -> Result<Option<usize>, Error> {
+) -> Result<Option<(usize, f64)>, Error> {
     let losses = picture_losses(model, &model.network.valid(), batch, context)?;
     let rank = |loss: f64| if loss.is_finite() { loss } else { f64::INFINITY };
-    let worst = losses.iter().enumerate().max_by(|(_, a), (_, b)| rank(a.total).total_cmp(&rank(b.total)));
-    Ok(worst.map(|(index, _)| index))
+    let ranks = losses.iter().map(|losses| rank(losses.total)).enumerate();
+    Ok(ranks.max_by(|(_, a), (_, b)| a.total_cmp(b)))
 }
 
 /// The losses of each picture alone, each divided by its own positive anchors plus one.

@@ -46,6 +46,13 @@ pub enum Event<'a> {
     Step(&'a StepReport),
     /// A step was left out.
     Bad(&'a BadStep),
+    /// Gradients overflowed in half precision: the step was left out, and losses are scaled by less from now on.
+    Overflow {
+        /// Steps made before.
+        step: u64,
+        /// The new factor.
+        factor: f64,
+    },
     /// Pictures could not be read and others took their places.
     Skipped(&'a [effdet_data::loader::Skipped]),
     /// The evaluation begins.

@@ -4,7 +4,8 @@ use effdet_heads::{DetectionLossConfig, MatchOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdamConstants, Clip, Curve, DecayMask, EmaConfig, Error, Interval, Part, Rule, Schedule, Warmup,
+    AdamConstants, Clip, Curve, DecayMask, EmaConfig, Error, Interval, LossScaling, Part, Precision, Rule,
+    Schedule, Warmup,
 };
 
 /// Everything that decides the weights of a run, given a model, data and their order.
@@ -37,6 +38,8 @@ pub struct TrainConfig {
     pub freeze_batch_norm: bool,
     /// Whether activations are recomputed in the backward pass where that is cheap.
     pub gradient_checkpointing: bool,
+    /// What convolutions compute in; all else is of single precision.
+    pub precision: Precision,
     /// Weight of the past in the number that the loss is divided by; 0: the positive anchors of each batch.
     pub normalizer_momentum: f64,
     /// Epochs between evaluations; the last one is always evaluated.
@@ -61,6 +64,9 @@ pub struct TrainConfig {
     pub clip: Clip,
     /// Averaged weights, which are then what is evaluated and saved.
     pub ema: Option<EmaConfig>,
+    /// How losses are scaled so that small gradients survive half precision. Without it, as usual with `f16` and not at
+    /// all otherwise.
+    pub loss_scaling: Option<LossScaling>,
     /// The loss.
     pub loss: DetectionLossConfig,
     /// The matching of anchors and objects.
@@ -119,6 +125,7 @@ impl Default for TrainConfig {
             train_frozen_norms: false,
             freeze_batch_norm: false,
             gradient_checkpointing: false,
+            precision: Precision::F32,
             normalizer_momentum: 0.0,
             validate_every: 1,
             score_threshold: 0.001,
@@ -131,6 +138,7 @@ impl Default for TrainConfig {
             schedule: Schedule::one_cycle(),
             clip: Clip::Norm { limit: 10.0 },
             ema: None,
+            loss_scaling: None,
             loss: DetectionLossConfig::default(),
             matching: MatchOptions::default(),
             checkpoint: CheckpointPolicy::default(),
@@ -208,6 +216,11 @@ impl TrainConfig {
         toml::to_string(&same).unwrap_or_default()
     }
 
+    /// How losses are scaled, if they are.
+    pub(crate) fn scaling(&self) -> Option<LossScaling> {
+        self.loss_scaling.or_else(|| (self.precision == Precision::F16).then(LossScaling::default))
+    }
+
     /// Refuses settings out of their range.
     ///
     /// # Errors
@@ -234,6 +247,19 @@ impl TrainConfig {
             && !(0.0..1.0).contains(&ema.decay)
         {
             return Err(Error::setting("ema.decay", ema.decay, "at least 0 and below 1"));
+        }
+        if let Some(LossScaling { initial, growth, backoff, interval }) = self.loss_scaling {
+            let above = |value: f64, least: f64| value.is_finite() && value >= least;
+            for (name, value, valid, expected) in [
+                ("loss_scaling.initial", initial, above(initial, 1.0), "at least 1"),
+                ("loss_scaling.growth", growth, above(growth, 1.0), "at least 1"),
+                ("loss_scaling.backoff", backoff, backoff > 0.0 && backoff < 1.0, "between 0 and 1"),
+                ("loss_scaling.interval", interval as f64, interval > 0, "at least 1"),
+            ] {
+                if !valid {
+                    return Err(Error::setting(name, value, expected));
+                }
+            }
         }
         if !(0.0..1.0).contains(&self.normalizer_momentum) {
             return Err(Error::setting(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use effdet_core::Detection;
 use effdet_data::{Batch, Dataset};
 use effdet_heads::{DetectionLoss, Normalizer};
@@ -25,8 +26,8 @@ use crate::report::{ClassTable, Report, save_report};
 use crate::schedule::{Position, Rate};
 use crate::state::{self, Best, EpochRecord, RunState, RunTensors};
 use crate::{
-    BadStepPolicy, Callback, Control, DataLoader, DetectorModel, Ema, Error, Event, Hyper, Losses, Named,
-    Optimizer, StepReport, TrainBatch, TrainConfig,
+    BadStepPolicy, Callback, Collective, Control, DataLoader, DetectorModel, Ema, Error, Event, Hyper,
+    LossScale, Losses, Named, Optimizer, StepReport, TrainBatch, TrainConfig,
 };
 
 /// Losses that an explosion is measured against.
@@ -74,6 +75,10 @@ pub struct Engine<'a> {
     pub folder: Option<&'a Path>,
     /// Optimiser, averages and numbers.
     pub session: &'a mut Session,
+    /// The others, where several workers train together, each with an engine, a replica of the model and a part of the
+    /// training pictures of its own; see [`run_workers`](crate::run_workers). The first one evaluates and writes the
+    /// files; all read the checkpoint that they go on from.
+    pub collective: Option<&'a Collective>,
 }
 
 /// Names of the files of a run.
@@ -124,6 +129,31 @@ struct Gradients {
     batches: Vec<TrainBatch>,
 }
 
+impl Gradients {
+    /// Makes them and the losses the means over the workers.
+    fn reduce(&mut self, group: &Collective) -> Result<(), Error> {
+        let share = 1.0 / group.world_size() as f64;
+        let Losses { total, class, boxes } = self.losses;
+        let [total, class, boxes, pictures] =
+            group.sum("the losses of a step", [total, class, boxes, self.pictures as f64])?;
+        self.losses = Losses { total: total * share, class: class * share, boxes: boxes * share };
+        self.pictures = pictures as usize;
+        if self.sum.is_empty() {
+            return Ok(());
+        }
+        // One exchange for all: a copy costs less than a meeting of the workers for each tensor.
+        let all = Tensor::cat(self.sum.values().cloned().collect(), 0);
+        let all = group.all_reduce(all).mul_scalar(share);
+        let mut start = 0;
+        for gradient in self.sum.values_mut() {
+            let length = gradient.dims()[0];
+            *gradient = all.clone().narrow(0, start, length);
+            start += length;
+        }
+        Ok(())
+    }
+}
+
 impl Engine<'_> {
     /// Runs the phases one after the other, each with settings of its own; with `resume`, from the checkpoint in the
     /// folder if there is one.
@@ -134,14 +164,25 @@ impl Engine<'_> {
     pub fn run(mut self, phases: &[TrainConfig], resume: bool) -> Result<Ending, Error> {
         for phase in phases {
             phase.check()?;
+            if !phase.precision.runs_on(self.model.device()) {
+                let precision = format!("{:?}", phase.precision).to_lowercase();
+                return Err(Error::setting("precision", precision, "one that the device computes in"));
+            }
         }
         if self.train.is_empty() {
             let pictures = self.train.dataset().records.len();
             let batch_size = self.train.loader().options().batch_size;
             return Err(Error::NoBatches { pictures, batch_size });
         }
-        let fingerprint = phases.iter().map(TrainConfig::fingerprint).collect::<Vec<_>>().join("\n");
+        let mut fingerprint = phases.iter().map(TrainConfig::fingerprint).collect::<Vec<_>>().join("\n");
+        if self.world_size() > 1 {
+            fingerprint.push_str(&format!("workers = {}\n", self.world_size()));
+        }
         let mut output = self.open(&fingerprint, resume)?;
+        if let Some(group) = self.collective {
+            // Nobody writes while another still reads.
+            group.all_gather("the start of a run", ())?;
+        }
         let epochs_in_all = phases.iter().map(|phase| phase.epochs).sum();
         let RunState { epoch, step, .. } = self.session.state;
         self.tell(&Event::Start { epoch, step, epochs: epochs_in_all });
@@ -192,6 +233,9 @@ impl Engine<'_> {
             self.session.state =
                 RunState { lr_factor: 1.0, config: fingerprint.to_owned(), ..RunState::default() };
         }
+        if !self.is_first() {
+            return Ok(None);
+        }
         self.remove_unkept(folder)?;
         let events = EventFile::open(folder.join(RunFiles::EVENTS), self.session.state.events)?;
         Ok(Some(Output { folder: folder.to_owned(), events, saved: Instant::now() }))
@@ -235,11 +279,14 @@ impl Engine<'_> {
             let averages = self.session.ema.take().map(|ema| ema.values);
             Ema::new(ema, averages.unwrap_or_else(|| values(&self.model.network)))
         });
+        state.loss_scale =
+            config.scaling().map(|scaling| state.loss_scale.unwrap_or(LossScale::new(&scaling)));
         if state.normalizer.average.is_none() {
             state.normalizer = Normalizer::with_momentum(config.normalizer_momentum)?;
         }
 
-        let per_step = self.train.loader().options().batch_size as f64 * config.accumulate as f64;
+        let batch_size = self.train.loader().options().batch_size * self.world_size();
+        let per_step = batch_size as f64 * config.accumulate as f64;
         let scale = if config.lr_batch_size == 0 { 1.0 } else { per_step / config.lr_batch_size as f64 };
         Ok(Phase {
             config,
@@ -264,7 +311,8 @@ impl Engine<'_> {
             {
                 micro.push(batch?);
             }
-            if micro.is_empty() {
+            // The epoch ends for all when it ends for one.
+            if self.anywhere("a batch", micro.is_empty())? {
                 break;
             }
             let count = micro.len() as u64;
@@ -300,10 +348,18 @@ impl Engine<'_> {
         self.model.device().seed(mix(config.seed, step));
         let before = (self.model.network.clone(), self.session.state.normalizer);
         let device = self.model.device().clone();
-        let pictures = batches.iter().map(Batch::len).max().unwrap_or(0);
+        let whole = batches.iter().map(Batch::len).max().unwrap_or(0);
         // Devices compute behind: a lack of memory shows at the latest when the norm is read.
-        let (gradients, total, norm_value) = catch_out_of_memory(pictures, &device, |pictures| {
-            let gradients = self.gradients(phase, batches, pictures)?;
+        let (gradients, total, norm_value) = catch_out_of_memory(whole, &device, |pictures| {
+            // Fewer pictures are an attempt of this worker, after a failure that ends the run.
+            let together = self.collective.filter(|_| pictures == whole);
+            if let (Some(group), None) = (self.collective, together) {
+                group.leave();
+            }
+            let mut gradients = self.gradients(phase, batches, pictures, together)?;
+            if let Some(group) = together {
+                gradients.reduce(group)?;
+            }
             let total = norm(&gradients.sum);
             let norm_value = match &total {
                 Some(total) => read_numbers([total])?[0],
@@ -313,10 +369,25 @@ impl Engine<'_> {
         })?;
         let Gradients { sum, losses, pictures, .. } = &gradients;
         let rate = self.rate(phase);
+        let scaling = config.scaling();
+        if let (Some(scaling), Some(scale)) = (&scaling, &mut self.session.state.loss_scale)
+            && losses.total.is_finite()
+            && !norm_value.is_finite()
+            && scale.is_suspect()
+        {
+            scale.overflowed(scaling);
+            let event = Event::Overflow { step, factor: scale.factor };
+            (self.model.network, self.session.state.normalizer) = before;
+            self.session.state.step += 1;
+            self.session.state.phase_step += 1;
+            control = merge(control, self.tell(&event));
+            return self.agree(control);
+        }
         if let Some(kind) = self.judge(config, *losses, norm_value) {
             let bad = self.diagnose(phase, kind, &gradients)?;
             (self.model.network, self.session.state.normalizer) = before;
-            return Ok(merge(control, self.leave_out(config, bad)?));
+            control = merge(control, self.leave_out(config, bad)?);
+            return self.agree(control);
         }
 
         if let Some(total) = total {
@@ -325,6 +396,9 @@ impl Engine<'_> {
             self.update(phase, rate, &weights, clipped);
         }
         let state = &mut self.session.state;
+        if let (Some(scaling), Some(scale)) = (&scaling, &mut state.loss_scale) {
+            scale.kept(scaling);
+        }
         state.bad_in_row = 0;
         state.recent.push(losses.total);
         if state.recent.len() > RECENT {
@@ -365,7 +439,8 @@ impl Engine<'_> {
             ];
             output.events.scalars(step, &scalars)?;
         }
-        Ok(merge(control, self.tell(&Event::Step(&report))))
+        let control = merge(control, self.tell(&Event::Step(&report)));
+        self.agree(control)
     }
 
     /// The averaged gradients of the batches of a step, of no more than `pictures` of each.
@@ -374,10 +449,15 @@ impl Engine<'_> {
         phase: &Phase<'_>,
         batches: &[Batch],
         pictures: usize,
+        together: Option<&Collective>,
     ) -> Result<Gradients, Error> {
         let mut all =
             Gradients { sum: Named::new(), losses: Losses::default(), pictures: 0, batches: Vec::new() };
         let share = 1.0 / batches.len() as f64;
+        // A power of two, unless asked otherwise: nothing is rounded by it.
+        let scale = self.session.state.loss_scale.map_or(1.0, |scale| scale.factor);
+        let _precision = phase.config.precision.enter();
+        let _entered = together.map(|group| group.enter(mix(phase.config.seed, self.session.state.step)));
         for batch in batches {
             let batch = self.model.batch(batch)?.first(pictures);
             let mut context = StepContext {
@@ -386,13 +466,16 @@ impl Engine<'_> {
                 normalizer: &mut self.session.state.normalizer,
             };
             let loss = self.module.training_step(self.model, &batch, &mut context)?;
-            let mut found = loss.total.backward();
+            let scaled = loss.total.clone();
+            let scaled = if scale == 1.0 { scaled } else { scaled.mul_scalar(scale) };
+            let mut found = scaled.backward();
             let losses = loss.read()?;
             all.losses.total += losses.total * share;
             all.losses.class += losses.class * share;
             all.losses.boxes += losses.boxes * share;
             for (name, gradient) in take_gradients(&self.model.network, &mut found) {
-                let gradient = if batches.len() == 1 { gradient } else { gradient.mul_scalar(share) };
+                let factor = share / scale;
+                let gradient = if factor == 1.0 { gradient } else { gradient.mul_scalar(factor) };
                 let sum = match all.sum.remove(&name) {
                     Some(sum) => sum + gradient,
                     None => gradient,
@@ -463,22 +546,29 @@ impl Engine<'_> {
             normalizer: &mut Normalizer::default(),
         };
         let mut layer = None;
-        let mut picture = None;
+        let mut picture: Option<(f64, String)> = None;
         for batch in &gradients.batches {
             if layer.is_none() {
                 layer = first_layer(&self.model.network, batch);
             }
             if picture.is_none()
-                && let Some(worst) = worst_picture(self.model, batch, &context)?
+                && let Some((worst, loss)) = worst_picture(self.model, batch, &context)?
             {
                 let record = self.train.dataset().records.get(batch.indices[worst]);
-                picture = record.map(|record| record.path.display().to_string());
+                picture = record.map(|record| (loss, record.path.display().to_string()));
             }
         }
         if layer.is_none() {
             layer = first_not_finite(&gradients.sum).map(|name| format!("the gradient of {name}"));
         }
+        if let Some(group) = self.collective {
+            let all = group.all_gather("the cause of a bad step", (picture, layer))?;
+            let pictures = all.iter().filter_map(|found| found.0.clone());
+            picture = pictures.max_by(|a, b| a.0.total_cmp(&b.0));
+            layer = all.iter().find_map(|found| found.1.clone());
+        }
         let RunState { epoch, step, .. } = self.session.state;
+        let picture = picture.map(|(_, name)| name);
         Ok(BadStep { kind, epoch, step, losses: gradients.losses, picture, layer })
     }
 
@@ -526,11 +616,18 @@ impl Engine<'_> {
         let mut control = Control::Continue;
         if due || is_last {
             control = self.tell(&Event::Validating);
+            let mut numbers = None;
             if let Some(evaluation) = self.evaluate(phase)? {
-                record.valid = Some(evaluation.losses);
-                record.metrics = evaluation.metrics;
-                is_best = self.rank(config, &record);
+                numbers = Some((evaluation.losses, evaluation.metrics));
                 found = Some(evaluation.detections);
+            }
+            if let Some(group) = self.collective {
+                numbers = group.broadcast("an evaluation", numbers)?;
+            }
+            if let Some((losses, metrics)) = numbers {
+                record.valid = Some(losses);
+                record.metrics = metrics;
+                is_best = self.rank(config, &record);
             }
         }
         if let Some(output) = output.as_deref_mut() {
@@ -565,7 +662,7 @@ impl Engine<'_> {
         if save || is_best || is_last || self.session.state.stopped_early {
             self.publish(output)?;
         }
-        Ok(control)
+        self.agree(control)
     }
 
     /// Writes charts, pictures and the report.
@@ -623,7 +720,7 @@ impl Engine<'_> {
     }
 
     fn evaluate(&mut self, phase: &Phase<'_>) -> Result<Option<Evaluation>, Error> {
-        let Some(loader) = self.valid else { return Ok(None) };
+        let Some(loader) = self.valid.filter(|_| self.is_first()) else { return Ok(None) };
         let training = self.model.network.clone();
         if let Some(ema) = &self.session.ema {
             self.model.network = assign(training.clone(), ema.values.clone());
@@ -663,6 +760,29 @@ impl Engine<'_> {
         self.callbacks
             .iter_mut()
             .fold(Control::Continue, |control, callback| merge(control, callback.on_event(event)))
+    }
+
+    fn world_size(&self) -> usize {
+        self.collective.map_or(1, Collective::world_size)
+    }
+
+    /// Whether this worker evaluates and writes.
+    fn is_first(&self) -> bool {
+        self.collective.is_none_or(Collective::is_first)
+    }
+
+    /// Whether it is so on any worker.
+    fn anywhere(&self, what: &'static str, here: bool) -> Result<bool, Error> {
+        Ok(match self.collective {
+            Some(group) => group.any(what, here)?,
+            None => here,
+        })
+    }
+
+    /// What all workers do next: they stop when one does.
+    fn agree(&self, control: Control) -> Result<Control, Error> {
+        let stop = self.anywhere("whether to stop", control == Control::Stop)?;
+        Ok(if stop { Control::Stop } else { control })
     }
 
     fn checkpoint_due(&self, phase: &Phase<'_>, output: &Output) -> bool {

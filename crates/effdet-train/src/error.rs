@@ -77,6 +77,12 @@ pub enum Error {
     /// A batch was too large for the device.
     #[error(transparent)]
     OutOfMemory(#[from] effdet_model::OutOfMemory),
+    /// Workers that train together cannot go on together.
+    #[error(transparent)]
+    Workers(#[from] effdet_nn::CollectiveError),
+    /// There is no thread for a worker.
+    #[error("cannot start a thread for a worker")]
+    Thread(#[source] io::Error),
     /// The device did not give a value back.
     #[error("cannot read back from the device: {0}")]
     ReadBack(String),

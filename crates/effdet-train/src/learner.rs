@@ -168,6 +168,7 @@ impl Learner {
             callbacks: vec![Box::new(forward)],
             folder: self.folder.as_deref(),
             session: &mut self.session,
+            collective: None,
         }
         .run(phases, self.resume)
     }

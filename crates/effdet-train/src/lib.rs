@@ -36,6 +36,7 @@ mod groups;
 mod learner;
 mod loader;
 mod logs;
+mod loss_scale;
 mod lr_find;
 mod model;
 mod module;
@@ -49,6 +50,9 @@ mod run_config;
 mod schedule;
 mod state;
 mod trainer;
+mod workers;
+
+pub use effdet_nn::{Collective, Precision};
 
 pub use bad_step::{BadStep, BadStepKind};
 pub use callback::{Callback, Control, Event, StepReport, StopFlag};
@@ -65,6 +69,7 @@ pub use groups::{DecayMask, GROUPS, Part};
 pub use learner::{Learner, TopLoss};
 pub use loader::DataLoader;
 pub use logs::EventFile;
+pub use loss_scale::{LossScale, LossScaling};
 pub use lr_find::{LrFind, LrFindOptions};
 pub use model::{DetectorModel, TrainBatch};
 pub use module::{
@@ -79,3 +84,4 @@ pub use run_config::{Augment, DataConfig, Layer, Recipe, RunConfig};
 pub use schedule::{Curve, Interval, Noise, Plateau, Position, Rate, Schedule, Warmup};
 pub use state::{Best, EpochRecord, RunState};
 pub use trainer::Trainer;
+pub use workers::run_workers;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use effdet_core::ClassMap;
-use effdet_data::loader::OnError;
+use effdet_data::loader::{OnError, Shard};
 use effdet_data::transform::{Transform, effdet_eval, effdet_train};
 use effdet_data::{Dataset, Loader, LoaderOptions, Pictures, Preprocess};
 
@@ -55,6 +55,15 @@ impl DataLoader {
     pub fn valid(dataset: Dataset, preprocess: &Preprocess, batch_size: usize) -> Result<Self, Error> {
         let options = LoaderOptions { batch_size, ..LoaderOptions::eval() };
         Self::new(dataset, effdet_eval(preprocess), options)
+    }
+
+    /// The part of worker `rank` of `world_size`, whose batches have as many pictures as these.
+    ///
+    /// # Errors
+    /// If the rank is not below the world size.
+    pub fn sharded(&self, rank: usize, world_size: usize) -> Result<Self, Error> {
+        let loader = self.loader.sharded(Shard { rank, world_size })?;
+        Ok(Self { dataset: self.dataset.clone(), loader })
     }
 
     /// The data set.

@@ -110,6 +110,7 @@ pub(crate) fn find_rate(
         callbacks: vec![Box::new(move |event: &Event<'_>| search.on_event(event))],
         folder: None,
         session: &mut Session::default(),
+        collective: None,
     }
     .run(&[config], false);
     model.network = before;

@@ -76,6 +76,28 @@ impl DetectorModel {
         self
     }
 
+    /// The same model on another device, or once more on this one, for a worker of its own: with the same weights and
+    /// statistics, of which neither changes the other's.
+    #[must_use]
+    pub fn replica(&self, device: &Device) -> Self {
+        let device = match self.device.gradient_checkpointing_strategy() {
+            Some(_) => device.clone().with_autodiff_context_from(&self.device),
+            None => device.clone().autodiff(),
+        };
+        let plain = device.clone().without_autodiff();
+        let weights = values(&self.network).into_iter();
+        let weights = weights.map(|(name, value)| (name, value.to_device(&plain))).collect();
+        let network = self.network.clone().to_device(&device);
+        Self {
+            network: crate::parameters::assign(network, weights),
+            config: self.config.clone(),
+            class_map: self.class_map.clone(),
+            preprocess: self.preprocess,
+            device,
+            anchors: AnchorCache::default(),
+        }
+    }
+
     /// Sets what pictures are normalised with.
     #[must_use]
     pub fn with_normalization(mut self, mean: [f32; 3], std: [f32; 3]) -> Self {

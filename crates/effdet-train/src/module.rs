@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use effdet_core::Detection;
 use effdet_heads::{BatchTargets, DetectionLoss, Normalizer};
 use effdet_model::{EfficientDet, HeadOutputs};
+use effdet_nn::Collective;
 
 use crate::{DetectorModel, Error, Losses, Parameter, Rule, TrainBatch, TrainConfig};
 
@@ -99,10 +100,11 @@ impl StepContext<'_> {
         Ok(BatchTargets::assign(&anchors, &batch.truths, &self.config.matching)?)
     }
 
-    /// The detection loss of outputs.
+    /// The detection loss of outputs. With several workers it is divided by their share of all positive anchors, so that
+    /// the mean of the workers' losses is the loss of the batch that they have together.
     ///
     /// # Errors
-    /// If the labels do not fit the outputs.
+    /// If the labels do not fit the outputs, or another worker has ended.
     pub fn loss(
         &mut self,
         model: &DetectorModel,
@@ -110,7 +112,13 @@ impl StepContext<'_> {
         batch: &TrainBatch,
     ) -> Result<StepLoss, Error> {
         let targets = self.targets(model, outputs, batch)?;
-        let normalizer = self.normalizer.next(&targets);
+        let normalizer = match Collective::current() {
+            None => self.normalizer.next(&targets),
+            Some(group) => {
+                let [positives] = group.sum("the positive anchors", [targets.num_positives() as f64])?;
+                self.normalizer.next_count(positives) / group.world_size() as f64
+            }
+        };
         let loss = self.criterion.forward_normalized(
             &outputs.class_logits,
             &outputs.box_deltas,

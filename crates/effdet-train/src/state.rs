@@ -8,7 +8,7 @@ use effdet_heads::Normalizer;
 use effdet_weights::{Checkpoint, NamedTensors, save_named_tensors};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Losses, Named, NamedMetric, ParameterState, Plateau};
+use crate::{Error, LossScale, Losses, Named, NamedMetric, ParameterState, Plateau};
 
 /// Version of the files written here.
 const VERSION: u32 = 1;
@@ -50,6 +50,9 @@ pub struct RunState {
     pub plateau: Plateau,
     /// What the loss is divided by.
     pub normalizer: Normalizer,
+    /// What losses are scaled by, where they are.
+    #[serde(default)]
+    pub loss_scale: Option<LossScale>,
     /// The best evaluation.
     pub best: Option<Best>,
     /// Evaluations since.

@@ -104,6 +104,7 @@ impl Trainer {
             callbacks: vec![Box::new(forward)],
             folder: self.folder.as_deref(),
             session: &mut self.session,
+            collective: None,
         }
         .run(std::slice::from_ref(&self.config), true)
     }

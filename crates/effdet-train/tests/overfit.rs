@@ -43,6 +43,7 @@ fn eight_pictures_are_learnt_to_an_average_precision_above_0_99() {
         callbacks: Vec::new(),
         folder: None,
         session: &mut session,
+        collective: None,
     }
     .run(&[config, frozen], false)
     .unwrap();

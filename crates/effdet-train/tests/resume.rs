@@ -53,6 +53,7 @@ fn run(pictures: &Path, folder: &Path, stop_after: Option<u64>) -> Result<Ending
         callbacks,
         folder: Some(folder),
         session: &mut Session::default(),
+        collective: None,
     }
     .run(&phases(), true)
 }

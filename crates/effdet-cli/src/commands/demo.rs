@@ -226,6 +226,7 @@ fn fine_tune(args: &DemoArgs, out: &Path, root: &Path, start: &Path) -> Result<T
         callbacks,
         folder: Some(&folder),
         session: &mut session,
+        collective: None,
     }
     .run(&config.phases(), false)?;
     if late {
@@ -280,6 +281,7 @@ fn time_steps(prepared: Prepared) -> Result<Duration> {
         callbacks: vec![Box::new(clock)],
         folder: None,
         session: &mut Session::default(),
+        collective: None,
     }
     .run(&[config], false)?;
     Ok(timed.div_f64(made.max(1) as f64))

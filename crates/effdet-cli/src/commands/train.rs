@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use effdet::nn::Collective;
 use effdet::train::{
-    Callback, CocoMetric, Control, DefaultModule, Ending, Engine, EpochRecord, Event, Layer, Metric,
-    RunConfig, RunFiles, Session, StepReport, StopFlag,
+    Callback, CocoMetric, Control, DataLoader, DefaultModule, DetectorModel, Ending, Engine, EpochRecord,
+    Event, Layer, Metric, RunConfig, RunFiles, Session, StepReport, StopFlag, run_workers,
 };
 use effdet::weights::{WeightsEntry, WeightsStore};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -24,7 +26,8 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
-    let device = effdet::device(&args.device)?;
+    let devices = args.device.iter().map(|name| effdet::device(name)).collect::<Result<Vec<_>, _>>()?;
+    let Some(device) = devices.first() else { bail!("name a device with --device") };
     let folder = args.out.clone().unwrap_or_else(free_folder);
     let has_checkpoint = folder.join(RunFiles::STATE).exists();
     if has_checkpoint && !args.resume {
@@ -37,39 +40,57 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
 
     // A checkpoint has all the weights.
     let start = RunConfig { weights: config.weights.clone().filter(|_| !has_checkpoint), ..config.clone() };
-    let prepared = start.prepare(&device)?;
+    let prepared = start.prepare(device)?;
     for dirt in prepared.dirt.iter().filter(|dirt| !dirt.is_clean()) {
         note!("{dirt}");
     }
     if let Some(report) = &prepared.loaded {
         note!("{report}");
     }
-    let (mut model, train, valid) = (prepared.model, prepared.train, prepared.valid);
+    let (model, train, valid) = (prepared.model, prepared.train, prepared.valid);
     note!(
         "{} on {} pictures ({} to validate), {} classes, {} batches of {} an epoch, files in {}",
         config.model,
         train.dataset().records.len(),
         valid.dataset().records.len(),
         model.config().num_classes,
-        train.len(),
-        config.data.batch_size,
+        train.sharded(0, devices.len())?.len(),
+        config.data.batch_size * devices.len(),
         folder.display()
     );
 
     let stop = stop_on_interrupt()?;
-    let metrics: [Box<dyn Metric>; 1] = [Box::new(CocoMetric::default())];
-    let callbacks: Vec<Box<dyn Callback>> = vec![Box::new(stop), Box::new(Report::default())];
-    let ending = Engine {
-        model: &mut model,
-        module: &mut DefaultModule,
-        train: &train,
-        valid: Some(&valid),
-        metrics: &metrics,
-        callbacks,
-        folder: Some(&folder),
-        session: &mut Session::default(),
-    }
-    .run(&config.phases(), args.resume)?;
+    let run = |mut model: DetectorModel, train: &DataLoader, collective: Option<&Collective>| {
+        let metrics: [Box<dyn Metric>; 1] = [Box::new(CocoMetric::default())];
+        let callbacks: Vec<Box<dyn Callback>> = match collective {
+            Some(group) if !group.is_first() => vec![Box::new(unreadable)],
+            _ => vec![Box::new(stop.clone()), Box::new(Report::default())],
+        };
+        Engine {
+            model: &mut model,
+            module: &mut DefaultModule,
+            train,
+            valid: Some(&valid),
+            metrics: &metrics,
+            callbacks,
+            folder: Some(&folder),
+            session: &mut Session::default(),
+            collective,
+        }
+        .run(&config.phases(), args.resume)
+    };
+    let ending = if devices.len() == 1 {
+        run(model, &train, None)?
+    } else {
+        let group = Collective::on_devices(&devices)?;
+        let part = |(rank, device): (usize, &Device)| {
+            Ok((model.replica(device), train.sharded(rank, devices.len())?))
+        };
+        let parts = devices.iter().enumerate().map(part).collect::<Result<Vec<_>>>()?;
+        let endings = run_workers(group, parts, |group, (model, train)| run(model, &train, Some(group)))?;
+        // They agree on it.
+        endings.into_iter().next().unwrap_or(Ending::Finished)
+    };
     match ending {
         Ending::Finished | Ending::EarlyStop => {
             if ending == Ending::EarlyStop {
@@ -196,6 +217,16 @@ fn free_folder() -> PathBuf {
     (1..).map(name).find(|folder| !folder.exists()).unwrap_or_else(|| name(1))
 }
 
+/// What a worker other than the first says.
+fn unreadable(event: &Event<'_>) -> Control {
+    if let Event::Skipped(skipped) = event {
+        for one in *skipped {
+            note!("warning: {}: {}", one.name, one.error);
+        }
+    }
+    Control::Continue
+}
+
 /// Says how a run goes: a bar and a line per epoch on a terminal, else lines.
 pub struct Report {
     bar: ProgressBar,
@@ -221,6 +252,10 @@ impl Callback for Report {
             }
             Event::Step(report) => self.step(report),
             Event::Bad(bad) => self.line(&format!("warning: left out: {bad}")),
+            Event::Overflow { step, factor } => self.line(&format!(
+                "step {}: gradients overflowed, left out; losses are scaled by {factor} from now on",
+                step + 1
+            )),
             Event::Skipped(skipped) => {
                 for one in *skipped {
                     self.line(&format!("warning: {}: {}", one.name, one.error));

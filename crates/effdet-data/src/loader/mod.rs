@@ -76,6 +76,21 @@ impl<T: Send + 'static> Loader<T> {
         Loader { samples, transform, labeller: Some(Arc::new(label)), options }
     }
 
+    /// The same loader for one process of several: each takes a part of the samples.
+    ///
+    /// # Errors
+    /// [`Error::LoaderOption`] if the rank is not below the world size.
+    pub fn sharded(&self, shard: Shard) -> Result<Self, Error> {
+        let options = LoaderOptions { shard, ..self.options };
+        options.check()?;
+        Ok(Self {
+            samples: Arc::clone(&self.samples),
+            transform: Arc::clone(&self.transform),
+            labeller: self.labeller.clone(),
+            options,
+        })
+    }
+
     /// The options.
     pub fn options(&self) -> &LoaderOptions {
         &self.options

@@ -14,11 +14,13 @@ mod focal;
 mod gemm;
 mod node;
 mod norm;
+mod norm_across;
 mod parallel;
 mod patches;
 mod slope;
 
 pub(crate) use conv::Convolution;
 pub(crate) use node::{activate, batch_norm, convolve, focal_negatives, frozen_norm, with_gradient};
+pub(crate) use norm_across::batch_norm_across;
 #[cfg(test)]
 mod tests;

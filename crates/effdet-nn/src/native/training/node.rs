@@ -15,17 +15,17 @@ use super::norm::{Norm, Planes};
 use super::slope;
 use crate::Activation;
 
-type Recording = Autodiff<Flex, NoCheckpointing>;
-type RecordedTensor = burn::backend::tensor::FloatTensor<Recording>;
+pub(super) type Recording = Autodiff<Flex, NoCheckpointing>;
+pub(super) type RecordedTensor = burn::backend::tensor::FloatTensor<Recording>;
 
 /// A tensor as the kernels take it: of single precision, on the CPU, with or without a record of gradients.
-enum Primitive {
+pub(super) enum Primitive {
     Plain(FlexTensor),
     Recorded(RecordedTensor),
 }
 
 impl Primitive {
-    fn of<const D: usize>(tensor: &Tensor<D>) -> Option<Self> {
+    pub(super) fn of<const D: usize>(tensor: &Tensor<D>) -> Option<Self> {
         if tensor.dtype() != DType::F32 || !crate::native::runs_on(&tensor.device()) {
             return None;
         }
@@ -39,13 +39,13 @@ impl Primitive {
 }
 
 /// Several tensors, all plain or all recorded.
-enum Primitives<const N: usize> {
+pub(super) enum Primitives<const N: usize> {
     Plain([FlexTensor; N]),
     Recorded([RecordedTensor; N]),
 }
 
 impl<const N: usize> Primitives<N> {
-    fn of(tensors: [Option<Primitive>; N]) -> Option<Self> {
+    pub(super) fn of(tensors: [Option<Primitive>; N]) -> Option<Self> {
         let (mut plain, mut recorded) = (Vec::with_capacity(N), Vec::with_capacity(N));
         for tensor in tensors {
             match tensor? {
@@ -62,22 +62,22 @@ impl<const N: usize> Primitives<N> {
 }
 
 /// The same numbers, one after the other.
-fn contiguous(tensor: FlexTensor) -> FlexTensor {
+pub(super) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
 #[expect(clippy::expect_used, reason = "made contiguous before")]
-fn numbers(tensor: &FlexTensor) -> &[f32] {
+pub(super) fn numbers(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("a contiguous tensor of single precision")
 }
 
-fn tensor_of(values: Buffer, shape: impl Into<Vec<usize>>) -> FlexTensor {
+pub(super) fn tensor_of(values: Buffer, shape: impl Into<Vec<usize>>) -> FlexTensor {
     let shape: Vec<usize> = shape.into();
     FlexTensor::new(values.into_bytes(), Layout::contiguous(shape.into()), DType::F32)
 }
 
 /// The numbers of a gradient, to be overwritten; copied if someone else has them too.
-fn to_overwrite(tensor: FlexTensor) -> FlexTensor {
+pub(super) fn to_overwrite(tensor: FlexTensor) -> FlexTensor {
     let whole = tensor.layout().start_offset() == 0
         && tensor.is_contiguous()
         && tensor.bytes().len() == tensor.layout().num_elements() * size_of::<f32>();
@@ -241,7 +241,7 @@ pub(crate) fn frozen_norm(
     }
 }
 
-fn norm(input: &Tensor<4>, epsilon: f64, activation: Activation) -> Option<Norm> {
+pub(super) fn norm(input: &Tensor<4>, epsilon: f64, activation: Activation) -> Option<Norm> {
     let [pictures, channels, height, width] = input.dims();
     let planes = Planes { pictures, channels, pixels: height * width };
     let empty = pictures * channels * height * width == 0;

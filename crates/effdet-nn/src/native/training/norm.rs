@@ -134,6 +134,70 @@ impl Norm {
     }
 }
 
+/// The passes of [`Norm`] one by one, for a batch that is spread over workers.
+impl Norm {
+    /// Values of a channel.
+    pub(super) fn count(&self) -> f64 {
+        self.planes.count()
+    }
+
+    /// Mean and biased variance of each channel.
+    pub(super) fn statistics(&self, input: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+        let Planes { channels, .. } = self.planes;
+        assert!(input.len() == self.planes.len() && mean.len() == channels && variance.len() == channels);
+        let (mean, variance) = (Shared::new(mean), Shared::new(variance));
+        for_each(channels, |channel| {
+            // SAFETY: the sizes are checked above; channels are different places
+            unsafe {
+                moments(&self.planes, input.as_ptr(), channel, mean.at(channel), variance.at(channel));
+            }
+        });
+    }
+
+    /// `gradient`, by the output, becomes that by the activation's input; the others are written.
+    pub(super) fn backward_activation(
+        &self,
+        input: &[f32],
+        [mean, variance]: [&[f32]; 2],
+        [weight, bias]: [&[f32]; 2],
+        gradient: &mut [f32],
+        [by_weight, by_bias]: [&mut [f32]; 2],
+    ) {
+        let Planes { channels, .. } = self.planes;
+        assert!(input.len() == self.planes.len() && gradient.len() == self.planes.len());
+        assert!(by_weight.len() == channels && by_bias.len() == channels);
+        let (to, by_weight, by_bias) = (Shared::new(gradient), Shared::new(by_weight), Shared::new(by_bias));
+        for_each(channels, |channel| {
+            let affine = self.affine(mean, variance, weight, bias, channel);
+            // SAFETY: the sizes are checked above; channels are different places
+            unsafe {
+                let (by_weight, by_bias) = (by_weight.at(channel), by_bias.at(channel));
+                differentiate(self, &affine, input.as_ptr(), channel, to.at(0), by_weight, by_bias);
+            }
+        });
+    }
+
+    /// `gradient`, by the activation's input, becomes that by the input. `means` are those over the whole batch of the
+    /// gradient and of its products with the normalised input.
+    pub(super) fn backward_statistics(
+        &self,
+        input: &[f32],
+        [mean, variance]: [&[f32]; 2],
+        [weight, bias]: [&[f32]; 2],
+        means: [&[f32]; 2],
+        gradient: &mut [f32],
+    ) {
+        assert!(input.len() == self.planes.len() && gradient.len() == self.planes.len());
+        let to = Shared::new(gradient);
+        for_each(self.planes.channels, |channel| {
+            let affine = self.affine(mean, variance, weight, bias, channel);
+            let means = means.map(|means| means[channel]);
+            // SAFETY: the sizes are checked above; channels are different places
+            unsafe { centre(&self.planes, &affine, input.as_ptr(), channel, means, to.at(0)) };
+        });
+    }
+}
+
 /// Adds to each sum over a channel's pixels, `[pictures, channels, pixels]`.
 pub(super) fn channel_sums(planes: Planes, values: &[f32], sums: &mut [f32]) {
     assert!(values.len() == planes.len() && sums.len() == planes.channels);
