@@ -15,7 +15,7 @@ use effdet_weights::{
 };
 use rayon::prelude::*;
 
-use crate::parameters::values;
+use crate::parameters::{assign, in_context_of, parameters, values};
 use crate::{Error, Parameter};
 
 /// A network on a device that records gradients, with everything that belongs to its weights.
@@ -71,8 +71,7 @@ impl DetectorModel {
     #[must_use]
     pub fn with_gradient_checkpointing(mut self) -> Self {
         self.device = self.device.clone().gradient_checkpointing();
-        let weights = values(&self.network);
-        self.network = crate::parameters::assign(self.network.to_device(&self.device), weights);
+        self.network = in_context_of(self.network, &self.device);
         self
     }
 
@@ -89,7 +88,7 @@ impl DetectorModel {
         let weights = weights.map(|(name, value)| (name, value.to_device(&plain))).collect();
         let network = self.network.clone().to_device(&device);
         Self {
-            network: crate::parameters::assign(network, weights),
+            network: assign(network, weights),
             config: self.config.clone(),
             class_map: self.class_map.clone(),
             preprocess: self.preprocess,
@@ -159,7 +158,7 @@ impl DetectorModel {
 
     /// The parameters and buffers by their checkpoint names.
     pub fn parameters(&self) -> Vec<Parameter> {
-        crate::parameters::parameters(&self.network)
+        parameters(&self.network)
     }
 
     /// The network ready for detection, a copy.

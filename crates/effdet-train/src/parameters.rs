@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{Device, GradientCheckpointingStrategy, Gradients, Tensor};
 use effdet_weights::ModulePath;
 
 /// Flat tensors by name, outside of any graph: gradients, optimiser state, averaged weights.
@@ -51,6 +51,11 @@ pub fn take_gradients<M: Module>(module: &M, gradients: &mut Gradients) -> Named
 /// If a value has another number of elements than its parameter.
 pub fn assign<M: Module>(module: M, values: Named) -> M {
     module.map(&mut Assign { path: ModulePath::default(), values })
+}
+
+/// The module with its tensors in the autodiff context of `device`. Moving a tensor there would keep its own.
+pub(crate) fn in_context_of<M: Module>(module: M, device: &Device) -> M {
+    module.map(&mut InContext { strategy: device.gradient_checkpointing_strategy() })
 }
 
 /// Sets which parameters take part in training: the others get no gradient.
@@ -129,6 +134,25 @@ impl ModuleMapper for Assign {
         };
         let id = param.id;
         param.transform_for_load(value, id)
+    }
+}
+
+struct InContext {
+    strategy: Option<GradientCheckpointingStrategy>,
+}
+
+impl ModuleMapper for InContext {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| {
+            let trains = tensor.is_require_grad();
+            let plain = tensor.without_autodiff();
+            match self.strategy {
+                Some(strategy) => Tensor::from_inner(plain)
+                    .with_gradient_checkpointing_strategy(strategy)
+                    .set_require_grad(trains),
+                None => plain,
+            }
+        })
     }
 }
 

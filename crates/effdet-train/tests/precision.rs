@@ -45,14 +45,14 @@ struct Outcome {
 
 fn train(
     start: &DetectorModel,
-    dataset: &Dataset,
+    (dataset, batch_size): (&Dataset, usize),
     config: &TrainConfig,
     module: &mut dyn TrainModule,
     folder: Option<&Path>,
     stop_after: Option<usize>,
 ) -> Result<Outcome, Error> {
     let mut model = start.replica(&Device::flex());
-    let train = DataLoader::train(dataset.clone(), model.preprocess(), 2, 7)?;
+    let train = DataLoader::train(dataset.clone(), model.preprocess(), batch_size, 7)?;
     let (mut steps, mut overflows) = (Vec::new(), Vec::new());
     let note = |event: &Event<'_>| {
         match event {
@@ -93,10 +93,10 @@ fn a_scaled_loss_changes_nothing_in_single_precision() {
     let pictures = tempfile::tempdir().unwrap();
     let dataset = common::pictures(pictures.path(), 6);
     let start = model(3);
-    let plain = train(&start, &dataset, &sgd(1e-3), &mut DefaultModule, None, None).unwrap();
+    let plain = train(&start, (&dataset, 2), &sgd(1e-3), &mut DefaultModule, None, None).unwrap();
     let scaling = LossScaling { interval: 2, ..LossScaling::default() };
     let config = TrainConfig { loss_scaling: Some(scaling), ..sgd(1e-3) };
-    let scaled = train(&start, &dataset, &config, &mut DefaultModule, None, None).unwrap();
+    let scaled = train(&start, (&dataset, 2), &config, &mut DefaultModule, None, None).unwrap();
     assert_eq!(plain.scale, None);
     // Six steps, growth after every second.
     assert_eq!(scaled.scale, Some(LossScale { factor: 65536.0 * 8.0, steps: 0, overflows: 0 }));
@@ -116,15 +116,17 @@ fn a_scaled_loss_changes_nothing_in_single_precision() {
 #[test]
 fn half_precision_trains_as_single_does_on_weights_of_single_precision() {
     let pictures = tempfile::tempdir().unwrap();
-    let dataset = common::pictures(pictures.path(), 6);
+    let dataset = common::pictures(pictures.path(), 24);
+    // A batch norm over the two values that two pictures have at the coarsest level would tell their sign alone.
+    let data = (&dataset, 8);
     let start = model(4);
-    let single = train(&start, &dataset, &sgd(1e-3), &mut DefaultModule, None, None).unwrap();
-    for (precision, tolerance) in [(Precision::F16, 2e-3), (Precision::Bf16, 2e-2)] {
+    let single = train(&start, data, &sgd(1e-4), &mut DefaultModule, None, None).unwrap();
+    for (precision, rounding) in [(Precision::F16, 2f64.powi(-11)), (Precision::Bf16, 2f64.powi(-8))] {
         // Low enough that nothing overflows: a step that is left out would not be beside one of single precision.
         let scaling = LossScaling { initial: 16.0, ..LossScaling::default() };
         let loss_scaling = (precision == Precision::F16).then_some(scaling);
-        let config = TrainConfig { precision, loss_scaling, ..sgd(1e-3) };
-        let half = train(&start, &dataset, &config, &mut DefaultModule, None, None).unwrap();
+        let config = TrainConfig { precision, loss_scaling, ..sgd(1e-4) };
+        let half = train(&start, data, &config, &mut DefaultModule, None, None).unwrap();
         assert_eq!(half.ending, Ending::Finished);
         assert_eq!(half.scale.is_some(), precision == Precision::F16);
         assert_eq!(half.overflows, []);
@@ -132,12 +134,13 @@ fn half_precision_trains_as_single_does_on_weights_of_single_precision() {
         for (single, half) in single.steps.iter().zip(&half.steps) {
             off = off.max((single.losses.total - half.losses.total).abs() / single.losses.total);
         }
-        assert!(off > 0.0 && off < tolerance, "{precision:?}: losses {off} apart");
+        // Some twenty convolutions, each of which rounds.
+        assert!(off > 0.0 && off < 20.0 * rounding, "{precision:?}: losses {off} apart");
     }
 
     // Steps that half precision could not tell from none move the weights.
     let config = TrainConfig { precision: Precision::F16, weight_decay: 0.0, ..sgd(1e-7) };
-    let half = train(&start, &dataset, &config, &mut DefaultModule, None, None).unwrap();
+    let half = train(&start, data, &config, &mut DefaultModule, None, None).unwrap();
     let (mut moved, mut seen) = (0usize, 0usize);
     for (name, before) in weights(&start).iter().filter(|(name, _)| name.ends_with("conv_pw.weight")) {
         for (before, after) in before.iter().zip(&half.weights[name]) {
@@ -176,13 +179,13 @@ fn a_step_that_overflows_is_left_out_and_the_scale_halved() {
     let config = TrainConfig { loss_scaling: Some(LossScaling::default()), ..sgd(1e-3) };
     let before = weights(&start);
     let mut module = Overflowing { step: 0, at: 1 };
-    let stopped = train(&start, &dataset, &config, &mut module, None, Some(1)).unwrap();
+    let stopped = train(&start, (&dataset, 2), &config, &mut module, None, Some(1)).unwrap();
     assert_eq!(stopped.overflows, [(0, 32768.0)]);
     assert!(stopped.weights == before, "a step that was left out changed weights or statistics");
     assert_eq!(stopped.scale, Some(LossScale { factor: 32768.0, steps: 0, overflows: 1 }));
 
     let mut module = Overflowing { step: 0, at: 3 };
-    let whole = train(&start, &dataset, &config, &mut module, None, None).unwrap();
+    let whole = train(&start, (&dataset, 2), &config, &mut module, None, None).unwrap();
     assert_eq!((whole.steps.len(), whole.overflows.clone()), (5, vec![(2, 32768.0)]));
     assert_eq!(whole.scale, Some(LossScale { factor: 32768.0, steps: 3, overflows: 1 }));
 }
@@ -200,7 +203,7 @@ fn a_run_in_half_precision_goes_on_to_the_bytes_of_one_that_was_not_stopped() {
         ..sgd(1e-3)
     };
     let run = |folder: &Path, stop_after| {
-        train(&start, &dataset, &config, &mut DefaultModule, Some(folder), stop_after).unwrap().ending
+        train(&start, (&dataset, 2), &config, &mut DefaultModule, Some(folder), stop_after).unwrap().ending
     };
     let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     assert_eq!(run(whole.path(), None), Ending::Finished);

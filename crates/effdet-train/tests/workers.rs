@@ -124,6 +124,11 @@ fn distance(
     norm(pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)))
 }
 
+/// Euclidean norm over the same.
+fn size(a: &BTreeMap<String, Vec<f32>>, of: impl Fn(&str) -> bool) -> f64 {
+    norm(a.iter().filter(|(name, _)| of(name)).flat_map(|(_, a)| a).map(|a| f64::from(*a)))
+}
+
 #[test]
 fn two_workers_equal_one_with_twice_the_batch() {
     let pictures = tempfile::tempdir().unwrap();
@@ -133,7 +138,8 @@ fn two_workers_equal_one_with_twice_the_batch() {
     for (rule, checkpointing) in [(Rule::sgd(), false), (Rule::sgd(), true), (Rule::adam_w(), false)] {
         let config = TrainConfig {
             epochs: 2,
-            lr: 1e-3,
+            // A fresh network: larger steps multiply what rounding leaves by ten each.
+            lr: 1e-4,
             optimizer: rule,
             // Batches of several gradients, and what a loss is divided by depends on those before.
             accumulate: 2,
@@ -179,8 +185,10 @@ fn two_workers_equal_one_with_twice_the_batch() {
             for of in [|name: &str| !name.contains("running_"), |name: &str| name.contains("running_")] {
                 for (found, expected) in [(&a.weights, &one.weights), (&a.averages, &one.averages)] {
                     let (off, way) = (distance(found, expected, of), distance(expected, &before, of));
+                    // What a weight of single precision can hold of so short a way.
+                    let resolution = f64::from(f32::EPSILON) / 2.0 * size(expected, of);
                     assert!(
-                        off < 1e-4 * way,
+                        off < 1e-4 * way + resolution,
                         "{rule:?}, checkpointing {checkpointing}: {off} off after a way of {way}"
                     );
                 }

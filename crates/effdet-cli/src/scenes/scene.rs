@@ -274,6 +274,7 @@ mod tests {
 
     #[test]
     fn a_box_is_where_the_picture_changes_without_its_shape() {
+        let (mut all, mut pointed) = (0, 0);
         for seed in 0..60 {
             let mut layout = layout(seed);
             // A back wall of one colour and a steady hand, so that what changes is the shape alone.
@@ -285,7 +286,8 @@ mod tests {
                 layout.items.insert(number, item);
                 let bbox = whole.objects[number].bbox;
                 let changed = difference(&whole.picture, &without.picture).bbox();
-                // Pixels that the shape covers by less than a half change, too.
+                // Pixels that the shape covers by less than a half change, too: one beside an edge; more where it ends in a
+                // point, of its own or beside what hides it.
                 let sides = [
                     (changed.x1, bbox.x1),
                     (changed.y1, bbox.y1),
@@ -293,10 +295,13 @@ mod tests {
                     (bbox.y2, changed.y2),
                 ];
                 for (outer, inner) in sides {
-                    assert!((-1.0..=1.0).contains(&(inner - outer)), "seed {seed}: {bbox:?} and {changed:?}");
+                    let off = inner - outer;
+                    assert!((-1.0..=4.0).contains(&off), "seed {seed}: {bbox:?} and {changed:?}");
+                    (all, pointed) = (all + 1, pointed + u32::from(off > 1.0));
                 }
             }
         }
+        assert!(pointed * 20 < all, "{pointed} of {all} sides more than a pixel off");
     }
 
     #[test]

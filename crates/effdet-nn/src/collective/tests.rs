@@ -77,9 +77,9 @@ fn the_gradient_of_a_sum_is_summed_too() {
 fn normalised(batches: &[Tensor<4>], device: &Device) -> Vec<[Vec<f64>; 6]> {
     on_workers(batches.len(), |group| {
         let _entered = group.enter(0);
-        let mut norm = BatchNormConfig::new(3).with_activation(Activation::Silu).init(device);
+        let mut norm = BatchNormConfig::new(3).with_activation(Activation::Swish).init(device);
         let data = batches[group.rank()].clone().into_data();
-        let dtype = data.dtype;
+        let dtype = data.dtype();
         let input = Tensor::<4>::from_data(data, (device, dtype)).require_grad();
         let cast = |vector: Tensor<1>| Tensor::from_data(vector.into_data(), (device, dtype)).require_grad();
         (norm.weight, norm.bias) = (norm.weight.map(cast), norm.bias.map(cast));

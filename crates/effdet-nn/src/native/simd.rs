@@ -81,8 +81,10 @@ pub(crate) unsafe trait Simd: Copy {
     /// `a · 2^n` for integral `n` in `[-126, 127]`.
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
     /// `yes` where `a > b`, else `no`.
+    #[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "for the kernels of flex"))]
     unsafe fn select_greater(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     /// The sum of the lanes.
+    #[cfg_attr(not(feature = "flex"), allow(dead_code, reason = "for the kernels of flex"))]
     unsafe fn sum(a: Self::V) -> f32;
 }
 
