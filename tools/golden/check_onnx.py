@@ -65,6 +65,7 @@ def deviation(found, expected, case):
     for name in ["class_logits", "box_deltas"]:
         ours = expected[f"{case}.{name}"].astype(np.float64)
         assert found[name].shape == ours.shape, f"{name} has shape {found[name].shape}, not {ours.shape}"
+        assert np.isfinite(found[name]).all(), f"{name} is not finite"
         worst = max(worst, float(np.abs(found[name] - ours).max() / ours.std()))
     return worst
 

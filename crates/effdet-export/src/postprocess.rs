@@ -48,24 +48,26 @@ pub(crate) fn write_detections(
     let shape = builder.ints(&[0, -1]);
     let logits = builder.op("Reshape", &[CLASS_LOGITS, &shape], Vec::new());
     let (logits, indices) = top(builder, &logits, candidates);
-    let scores = builder.op("Sigmoid", &[&logits], Vec::new());
     let divisor = builder.ints(&[num_classes as i64]);
     let anchor = builder.op("Div", &[&indices, &divisor], Vec::new());
     let first = builder.op("Mul", &[&anchor, &divisor], Vec::new());
     let class = builder.op("Sub", &[&indices, &first], Vec::new());
     let boxes = candidate_boxes(builder, anchors, &anchor);
 
+    // Logits until the end: scores near 1 are equal in single precision, and runtimes round them to other sides.
     let by_class = if decode.nms.class_agnostic {
-        builder.unsqueeze(&scores, 1)
+        builder.unsqueeze(&logits, 1)
     } else {
-        scores_by_class(builder, &scores, &class, num_classes)
+        logits_by_class(builder, &logits, &class, num_classes)
     };
-    let survivors = suppress(builder, &boxes, &by_class, &scores, rows, decode);
+    let survivors = suppress(builder, &boxes, &by_class, &logits, rows, decode);
 
     let (best, rank) = top(builder, &survivors, rows);
     let zero = builder.floats([0.0], &[]);
-    let found = builder.op("GreaterOrEqual", &[&best, &zero], Vec::new());
-    builder.named(SCORES, "Relu", &[&best], Vec::new());
+    let least = builder.floats([NO_LOGIT / 2.0], &[]);
+    let found = builder.op("GreaterOrEqual", &[&best, &least], Vec::new());
+    let scores = builder.op("Sigmoid", &[&best], Vec::new());
+    builder.named(SCORES, "Where", &[&found, &scores, &zero], Vec::new());
 
     let picked = gather_rows(builder, &boxes, &rank);
     let order = builder.ints(&[1, 0, 3, 2]);
@@ -127,42 +129,63 @@ fn candidate_boxes(builder: &mut Builder, anchors: &Anchors, anchor: &str) -> St
     builder.op("Min", &[&inside, &most], Vec::new())
 }
 
-/// Less than any score.
-const NO_SCORE: f32 = -1.0;
+/// Less than any logit.
+const NO_LOGIT: f32 = f32::MIN;
 
-/// `[batch, classes, candidates]`: the score of a candidate at its class, [`NO_SCORE`] at the others.
-fn scores_by_class(builder: &mut Builder, scores: &str, class: &str, num_classes: usize) -> String {
+/// `[batch, classes, candidates]`: the logit of a candidate at its class, [`NO_LOGIT`] at the others.
+fn logits_by_class(builder: &mut Builder, logits: &str, class: &str, num_classes: usize) -> String {
     let classes: Vec<i64> = (0..num_classes as i64).collect();
     let classes = builder.constant(Values::Ints(classes.into()), &[num_classes, 1]);
-    let no_score = builder.floats([NO_SCORE], &[]);
-    let (class, scores) = (builder.unsqueeze(class, 1), builder.unsqueeze(scores, 1));
+    let no_logit = builder.floats([NO_LOGIT], &[]);
+    let (class, logits) = (builder.unsqueeze(class, 1), builder.unsqueeze(logits, 1));
     let own = builder.op("Equal", &[&class, &classes], Vec::new());
-    builder.op("Where", &[&own, &scores, &no_score], Vec::new())
+    builder.op("Where", &[&own, &logits, &no_logit], Vec::new())
 }
 
-/// The scores of the candidates that survive suppression, [`NO_SCORE`] for the others.
+/// The logits of the candidates that survive suppression, [`NO_LOGIT`] for the others.
 fn suppress(
     builder: &mut Builder,
     boxes: &str,
     by_class: &str,
-    scores: &str,
+    logits: &str,
     most: usize,
     decode: &DecodeConfig,
 ) -> String {
-    // The operator keeps what is above its threshold, we keep what is not below ours.
-    let threshold =
-        if decode.score_threshold <= 0.0 { NO_SCORE / 2.0 } else { decode.score_threshold.next_down() };
     let most = builder.ints(&[most as i64]);
     let overlap = builder.floats([decode.nms.iou_threshold], &[1]);
-    let threshold = builder.floats([threshold], &[1]);
+    let threshold = builder.floats([logit_threshold(decode.score_threshold)], &[1]);
     let inputs = [boxes, by_class, &most, &overlap, &threshold];
     let selected = builder.op("NonMaxSuppression", &inputs, Vec::new());
     // Each row names picture, class and candidate; a candidate has one class.
     let columns = builder.ints(&[0, 2]);
     let places = builder.op("Gather", &[&selected, &columns], vec![int("axis", 1)]);
-    let kept = builder.op("GatherND", &[scores, &places], Vec::new());
-    let no_score = builder.floats([NO_SCORE], &[1]);
-    let shape = builder.op("Shape", &[scores], Vec::new());
-    let none = builder.op("Expand", &[&no_score, &shape], Vec::new());
+    let kept = builder.op("GatherND", &[logits, &places], Vec::new());
+    let no_logit = builder.floats([NO_LOGIT], &[1]);
+    let shape = builder.op("Shape", &[logits], Vec::new());
+    let none = builder.op("Expand", &[&no_logit, &shape], Vec::new());
     builder.op("ScatterND", &[&none, &places, &kept], Vec::new())
+}
+
+/// The logit below that of `score`: the operator keeps what is above its threshold, we keep what is not below ours.
+fn logit_threshold(score: f32) -> f32 {
+    let below = f64::from(score.next_down());
+    if below <= 0.0 { NO_LOGIT / 2.0 } else { (below / (1.0 - below)).ln() as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_keeps_what_is_not_below_it() {
+        let sigmoid = |logit: f32| 1.0 / (1.0 + (-f64::from(logit)).exp());
+        for score in [0.001f32, 0.05, 0.3, 0.5, 0.9, 0.999, 1.0] {
+            let logit = logit_threshold(score);
+            assert!(logit.is_finite() && (sigmoid(logit) - f64::from(score)).abs() < 2e-7, "{score}: {logit}");
+            assert!(sigmoid(logit) < f64::from(score));
+        }
+        for score in [0.0, -1.0] {
+            assert_eq!(logit_threshold(score), NO_LOGIT / 2.0);
+        }
+    }
 }
