@@ -169,7 +169,7 @@ fn suppress(
 /// The logit below that of `score`: the operator keeps what is above its threshold, we keep what is not below ours.
 fn logit_threshold(score: f32) -> f32 {
     let below = f64::from(score.next_down());
-    if below <= 0.0 { NO_LOGIT / 2.0 } else { (below / (1.0 - below)).ln() as f32 }
+    if below <= 0.0 { NO_LOGIT / 2.0 } else { ((below / (1.0 - below)).ln() as f32).next_down() }
 }
 
 #[cfg(test)]
@@ -181,7 +181,10 @@ mod tests {
         let sigmoid = |logit: f32| 1.0 / (1.0 + (-f64::from(logit)).exp());
         for score in [0.001f32, 0.05, 0.3, 0.5, 0.9, 0.999, 1.0] {
             let logit = logit_threshold(score);
-            assert!(logit.is_finite() && (sigmoid(logit) - f64::from(score)).abs() < 2e-7, "{score}: {logit}");
+            assert!(
+                logit.is_finite() && (sigmoid(logit) / f64::from(score) - 1.0).abs() < 2e-6,
+                "{score}: {logit}"
+            );
             assert!(sigmoid(logit) < f64::from(score));
         }
         for score in [0.0, -1.0] {

@@ -97,6 +97,29 @@ impl TopK {
     }
 }
 
+/// A value that about twice `k` of the `total` values in `rows` reach, by a sample of them; negative infinity where a
+/// sample says little. It is a guess: fewer than `k` may reach it.
+///
+/// Selecting above it spares raising the bar from the bottom, which takes longer than reading the values.
+pub(crate) fn guess_bar<'a>(k: usize, total: usize, rows: impl Iterator<Item = &'a [f32]>) -> f32 {
+    /// Of so many chunks one is looked at.
+    const EVERY: usize = 128;
+    let rank = k.saturating_mul(2).div_ceil(EVERY);
+    if rank < 16 {
+        return f32::NEG_INFINITY;
+    }
+    let mut sample = TopK::new(rank, total, f32::NEG_INFINITY);
+    let mut skip = 0;
+    for row in rows {
+        let chunks = row.chunks(TopK::CHUNK);
+        let count = chunks.len();
+        chunks.skip(skip).step_by(EVERY).for_each(|chunk| sample.scan(chunk, 0, 1));
+        skip = (skip + EVERY - count % EVERY) % EVERY;
+    }
+    let found = sample.finish();
+    found.get(rank - 1).map_or(f32::NEG_INFINITY, |last| last.value)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {
@@ -142,6 +165,27 @@ mod tests {
             right.scan(&values[..half], 0, 1);
             prop_assert_eq!(left.merge(right).finish(), expected);
         }
+    }
+
+    #[test]
+    fn a_guessed_bar_is_reached_by_more_than_the_selected_and_not_by_many_more() {
+        // A walk, so that neighbours are alike, in rows of many lengths.
+        let mut x = 1u64;
+        let mut value = 0f32;
+        let values: Vec<f32> = (0..1_000_000)
+            .map(|_| {
+                x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                value = 0.9 * value + (x >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
+                value
+            })
+            .collect();
+        for length in [40, 4096, 100_000] {
+            let bar = guess_bar(5000, values.len(), values.chunks(length));
+            let above = values.iter().filter(|value| **value >= bar).count();
+            assert!((5000..20_000).contains(&above), "rows of {length}: {above}");
+        }
+        assert_eq!(guess_bar(100, values.len(), values.chunks(4096)), f32::NEG_INFINITY);
+        assert_eq!(guess_bar(5000, 3000, values[..3000].chunks(4096)), f32::NEG_INFINITY);
     }
 
     #[test]
