@@ -96,7 +96,8 @@ def detections(found, picture):
     columns = [found["boxes"][picture], found["scores"][picture][:, None], found["classes"][picture][:, None]]
     rows = np.concatenate(columns, 1)
     assert not rows[count:].any(), "padding is not zero"
-    assert (np.diff(rows[:count, 4]) <= 0).all(), "scores do not fall"
+    # They are ordered by logits; the sigmoid of a runtime is not monotonous in the last bit.
+    assert (np.diff(rows[:count, 4]) <= 1e-6).all(), "scores do not fall"
     return rows[:count]
 
 

@@ -14,7 +14,8 @@ fn segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
             let &[lead, marker] = bytes.get(at..at + 2)? else { return None };
             match (lead, marker) {
                 // Entropy-coded data and fill bytes.
-                (0..0xff, _) | (0xff, 0xff) => at += 1,
+                (0..0xff, _) => at += 1 + memchr::memchr(0xff, &bytes[at + 1..])?,
+                (0xff, 0xff) => at += 1,
                 // Stuffing and markers without a payload.
                 (0xff, 0x00 | 0x01 | 0xd0..=0xd8) => at += 2,
                 (0xff, 0xd9) => {

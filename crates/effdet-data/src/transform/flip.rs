@@ -36,6 +36,33 @@ impl Transform for Flip {
     }
 }
 
+/// Reverses the order of the RGB pixels of a row.
+fn reverse_pixels(row: &mut [u8]) {
+    /// Five pixels, so that a block is one 128-bit number.
+    const BLOCK: usize = 15;
+    let mut rest = row;
+    while rest.len() >= 2 * BLOCK {
+        let (left, inner) = rest.split_at_mut(BLOCK);
+        let (inner, right) = inner.split_at_mut(inner.len() - BLOCK);
+        let (first, last) = (reversed_block(left), reversed_block(right));
+        left.copy_from_slice(&last[..BLOCK]);
+        right.copy_from_slice(&first[..BLOCK]);
+        rest = inner;
+    }
+    rest.as_chunks_mut::<3>().0.reverse();
+}
+
+/// Five RGB pixels in reverse, and a byte of no meaning.
+fn reversed_block(pixels: &[u8]) -> [u8; 16] {
+    const RED: u128 = 0xff_0000_ff_0000_ff_0000_ff_0000_ff;
+    let mut block = [0; 16];
+    block[..15].copy_from_slice(pixels);
+    // All bytes in reverse, then red and blue of each pixel exchanged.
+    let reversed = u128::from_le_bytes(block).swap_bytes() >> 8;
+    let green = reversed & (RED << 8);
+    (green | (reversed & RED) << 16 | (reversed >> 16) & RED).to_le_bytes()
+}
+
 /// The mirror image along the axes named.
 pub fn flip(mut sample: Sample, horizontal: bool, vertical: bool) -> Sample {
     let size = sample.size();
@@ -44,7 +71,7 @@ pub fn flip(mut sample: Sample, horizontal: bool, vertical: bool) -> Sample {
     }
     if horizontal {
         for row in sample.picture.chunks_exact_mut(3 * size.width) {
-            row.as_chunks_mut::<3>().0.reverse();
+            reverse_pixels(row);
         }
         sample.content.x = size.width - sample.content.x - sample.content.width;
     }
@@ -68,4 +95,20 @@ pub fn flip(mut sample: Sample, horizontal: bool, vertical: bool) -> Sample {
     }
     sample.letterbox = None;
     sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_of_rows_of_any_length_are_reversed() {
+        for pixels in 0..40 {
+            let row: Vec<u8> = (0..3 * pixels).map(|i| (i * 37 % 251) as u8).collect();
+            let expected: Vec<u8> = row.chunks_exact(3).rev().flatten().copied().collect();
+            let mut reversed = row;
+            reverse_pixels(&mut reversed);
+            assert_eq!(reversed, expected);
+        }
+    }
 }
