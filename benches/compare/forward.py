@@ -190,7 +190,8 @@ def main():
             rows += compare(model, arguments, folder)
     if arguments.page:
         head = "| model | | median ms | least ms | effdet / this | peak memory, MB |\n|---|---|---|---|---|---|\n"
-        write_section(f"Forward pass, batch {arguments.batch}, {arguments.threads} threads", f"""
+        kind = "" if "AVX-512" in before else ", without AVX-512"
+        write_section(f"Forward pass, batch {arguments.batch}, {arguments.threads} threads{kind}", f"""
 `benches/compare/forward.py --batch {arguments.batch} --threads {arguments.threads}`: {arguments.rounds} rounds of
 {arguments.runs} runs in turn. {before}.
 
