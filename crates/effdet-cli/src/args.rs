@@ -465,7 +465,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub data_only: bool,
 
-    /// Pictures to train on [default: 240].
+    /// Pictures to train on [default: 480].
     #[arg(long, value_name = "N")]
     pub train_pictures: Option<usize>,
 

@@ -11,8 +11,8 @@ use effdet::data::{Dataset, Format, LabelFormat, ParseOptions, Source};
 use effdet::metrics::{CocoEvaluator, CocoParams, CocoReport, DiagnosisOptions, Loaded};
 use effdet::prelude::*;
 use effdet::train::{
-    Callback, ClassTable, CocoMetric, Control, DataConfig, DefaultModule, Ending, Engine, Event, Layer,
-    Metric, Prepared, Recipe as TrainRecipe, Report, RunConfig, RunFiles, Session, save_diagnosis,
+    Augment, Callback, ClassTable, CocoMetric, Control, DataConfig, DefaultModule, Ending, Engine, Event,
+    Layer, Metric, Prepared, Recipe as TrainRecipe, Report, RunConfig, RunFiles, Session, save_diagnosis,
     save_history, save_report,
 };
 use effdet::validate::{self, Found};
@@ -36,7 +36,9 @@ const PICTURES: &str = "pictures";
 const SCENES: &str = "scenes.jpg";
 
 const BATCH: usize = 8;
-const RATE: f64 = 1e-3;
+const RATE: f64 = 4e-3;
+/// Shares of it for backbone, feature network and heads: two minutes are too short to learn features anew.
+const SHARES: [f64; 3] = [0.1, 0.3, 1.0];
 /// Pictures that are kept with their boxes, and how many of them are in the report.
 const SHOWN: usize = 12;
 const ROWS: usize = 6;
@@ -56,7 +58,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
     let out = folder(args.out.as_deref())?;
-    let (train, val) = if args.quick { (16, 6) } else { (240, 60) };
+    let (train, val) = if args.quick { (16, 6) } else { (480, 60) };
     let recipe = Recipe {
         seed: args.seed.into(),
         train: args.train_pictures.unwrap_or(train),
@@ -240,7 +242,8 @@ fn configuration(args: &DemoArgs, root: &Path, start: &Path) -> Result<RunConfig
     let layers = [Layer::checkpoint(start)?, Some(Layer::option("demo", &["recipe"], "one-cycle"))];
     let defaults = RunConfig::from_layers(&layers.into_iter().flatten().collect::<Vec<_>>())?;
     let mut train = defaults.train.clone();
-    (train.lr, train.seed) = (RATE, args.seed.into());
+    (train.lr, train.group_lr, train.seed) = (RATE, SHARES, args.seed.into());
+    train.freeze_batch_norm = true;
     Ok(RunConfig {
         recipe: TrainRecipe::OneCycle,
         weights: Some(std::path::absolute(start)?),
@@ -250,6 +253,8 @@ fn configuration(args: &DemoArgs, root: &Path, start: &Path) -> Result<RunConfig
             train_split: Some("train".to_owned()),
             valid_split: Some("val".to_owned()),
             batch_size: BATCH,
+            // Pictures are seen a few times at most, and come in all sizes as they are.
+            augment: Augment::None,
             ..DataConfig::default()
         },
         train,
@@ -421,15 +426,14 @@ fn next_steps(out: &Path, weights: &Path) -> String {
          {program} predict {pictures} --weights {weights} --out {annotated}\n  \
          {program} val --data {data} --format coco --split val --weights {weights} --plots {val}\n  \
          {program} dataset {data} --format coco --plots {statistics}\n  \
-         {program} train --data {data} --format coco --train-split train --val-split val --weights {start} \
-         --recipe one-cycle --epochs 30 --out {longer}\n",
+         {program} train --config {config} --epochs 30 --out {longer}\n",
         report = at(RunFiles::REPORT),
         pictures = at("data/val"),
         annotated = at("annotated"),
         data = at(DATA),
         val = at("val"),
         statistics = at("statistics"),
-        start = at(START),
+        config = quoted(&out.join(RUN).join(RunFiles::CONFIG)),
         longer = at("longer"),
     )
 }
