@@ -331,7 +331,10 @@ mod tests {
         let anchors = Anchors::generate(&config, ImageSize::square(256)).unwrap();
         let num_classes = 30;
         // High in the places that a sample of every 128th run of 32 values sees, and in few others.
-        let logit = |i: usize| if i / 32 % 128 == 0 { 2.0 } else { -3.0 } + (i * 7919 % 1000) as f32 / 1000.0;
+        let logit = |i: usize| {
+            let base = if (i / 32).is_multiple_of(128) { 2.0 } else { -3.0 };
+            base + (i * 7919 % 1000) as f32 / 1000.0
+        };
         let all: Vec<f32> = (0..anchors.len() * num_classes).map(logit).collect();
         let deltas = vec![0.0; anchors.len() * 4];
         let levels: Vec<LevelOutput<'_>> = anchors

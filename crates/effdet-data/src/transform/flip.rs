@@ -54,6 +54,7 @@ fn reverse_pixels(row: &mut [u8]) {
 
 /// Five RGB pixels in reverse, and a byte of no meaning.
 fn reversed_block(pixels: &[u8]) -> [u8; 16] {
+    #[allow(clippy::unusual_byte_groupings, reason = "groups are pixels")]
     const RED: u128 = 0xff_0000_ff_0000_ff_0000_ff_0000_ff;
     let mut block = [0; 16];
     block[..15].copy_from_slice(pixels);
