@@ -1,11 +1,11 @@
 //! Evaluates a detector on pictures with labels: COCO's numbers, and the average precision of each class.
 //!
 //! ```sh
-//! cargo run --release -p effdet --example evaluate_detector -- CHECKPOINT FORMAT DATA SPLIT
+//! cargo run --release -p effdet --example evaluate_detector -- CHECKPOINT FORMAT DATA SPLIT [MODEL]
 //! ```
 //!
-//! CHECKPOINT names its model and classes, as those written by training do; others need `DetectorOptions`, see
-//! `detect_picture`. FORMAT is coco, voc, pets, via, open-images, yolo or csv.
+//! Checkpoints that training wrote name their model and classes; for others MODEL says it, and `DetectorOptions` has room for
+//! class names and normalisation. FORMAT is coco, voc, pets, via, open-images, yolo or csv.
 #![allow(clippy::print_stdout, reason = "an example")]
 
 use effdet::data::{Format, LabelFormat, ParseOptions, Source};
@@ -15,11 +15,11 @@ use effdet::validate::{detect_dataset, detections, ground_truth};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [checkpoint, format, data, split] = arguments.as_slice() else {
-        return Err("usage: evaluate_detector CHECKPOINT FORMAT DATA SPLIT".into());
+    let [checkpoint, format, data, split, model @ ..] = arguments.as_slice() else {
+        return Err("usage: evaluate_detector CHECKPOINT FORMAT DATA SPLIT [MODEL]".into());
     };
-    let mut detector =
-        Detector::from_checkpoint(checkpoint, &DetectorOptions::default(), &effdet::device("cpu")?)?;
+    let options = DetectorOptions { model: model.first().cloned(), ..DetectorOptions::default() };
+    let mut detector = Detector::from_checkpoint(checkpoint, &options, &effdet::device("cpu")?)?;
     // Average precision wants the detections of low score too.
     let decode = detector.config().decode;
     detector.set_decode(DecodeConfig { score_threshold: 0.001, ..decode })?;

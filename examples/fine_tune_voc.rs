@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let train = Format::Voc.parse(&Source::new(folder).with_split("trainval"), &ParseOptions::default())?;
     // What was wrong with the labels, by kind and file.
-    print!("{}", train.dirt);
+    println!("{}", train.dirt);
     let classes = train.dataset.class_map.clone();
     let same_classes = ParseOptions { classes: Some(classes.clone()), ..ParseOptions::default() };
     let valid = Format::Voc.parse(&Source::new(folder).with_split("test"), &same_classes)?;

@@ -16,7 +16,7 @@ mod views;
 
 pub use save::SaveArgs;
 pub use video::VideoArgs;
-pub use views::ViewArgs;
+pub use views::{MergeName, ViewArgs};
 
 /// EfficientDet object detection.
 ///

@@ -24,9 +24,10 @@ pub struct ViewArgs {
     #[arg(long, requires = "slice")]
     pub slices_only: bool,
 
-    /// What becomes of objects that several slices find.
-    #[arg(long, value_enum, default_value_t = MergeName::Join, requires = "slice")]
-    pub merge: MergeName,
+    /// What becomes of objects that several slices find [default: join; nms for `val`, where boxes of low scores would
+    /// make joined ones grow].
+    #[arg(long, value_enum, requires = "slice")]
+    pub merge: Option<MergeName>,
 
     /// join: what overlap is measured by.
     #[arg(long, value_enum, default_value_t = MetricName::Ios, requires = "slice")]
@@ -97,21 +98,22 @@ fn overlap(text: &str) -> Result<f32, String> {
 }
 
 impl ViewArgs {
-    /// The library's settings.
-    pub fn options(&self, detector: &DetectorArgs) -> DetectOptions {
+    /// The library's settings; `merge` unless another way is asked for.
+    pub fn options(&self, detector: &DetectorArgs, merge: MergeName) -> DetectOptions {
+        let merge = self.merge.unwrap_or(merge);
         DetectOptions {
-            slices: self.slice.map(|size| self.slices(size, detector)),
+            slices: self.slice.map(|size| self.slices(size, merge, detector)),
             augmentation: (!self.tta.is_empty()).then(|| self.augmentation()),
             batch: detector.batch.into(),
         }
     }
 
-    fn slices(&self, size: ImageSize, detector: &DetectorArgs) -> Slices {
+    fn slices(&self, size: ImageSize, merge: MergeName, detector: &DetectorArgs) -> Slices {
         let metric = match self.merge_metric {
             MetricName::Ios => OverlapMetric::Ios,
             MetricName::Iou => OverlapMetric::Iou,
         };
-        let merge = match self.merge {
+        let merge = match merge {
             MergeName::Join => SliceMerge::Join(MergeConfig {
                 metric,
                 threshold: self.merge_threshold,

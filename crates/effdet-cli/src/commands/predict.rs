@@ -13,7 +13,7 @@ use effdet::prelude::*;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
-use crate::args::PredictArgs;
+use crate::args::{MergeName, PredictArgs};
 use crate::logging::note;
 use crate::output::{
     DetectionReport, ImageError, ImageReport, JsonLines, JsonTarget, OutFolder, Report, describe, is_jpeg,
@@ -43,7 +43,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
 
     let mut run = Run {
         detector: &detector,
-        options: args.views.options(&args.detector),
+        options: args.views.options(&args.detector, MergeName::Join),
         writes_files: json.is_some() || jsonl.is_some() || out.is_some() || saved.is_wanted(),
         keeps_report: json.is_some(),
         out,

@@ -10,7 +10,7 @@ use effdet::train::save_predictions;
 use effdet::validate::{self, Found, image_id};
 use serde::Serialize;
 
-use crate::args::ValArgs;
+use crate::args::{MergeName, ValArgs};
 use crate::logging::note;
 use crate::output::JsonTarget;
 use crate::report::{self, Settings, Subject};
@@ -27,7 +27,7 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
     let dataset = read(args, &detector)?;
 
     let bar = progress::bar(dataset.records.len());
-    let options = args.views.options(&args.detector);
+    let options = args.views.options(&args.detector, MergeName::Nms);
     let progress = |done: usize| bar.set_position(done as u64);
     let found = validate::detect_dataset_with(&detector, &dataset, &options, progress)?;
     bar.finish_and_clear();

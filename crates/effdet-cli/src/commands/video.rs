@@ -12,7 +12,7 @@ use effdet::prelude::*;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
-use crate::args::VideoArgs;
+use crate::args::{MergeName, VideoArgs};
 use crate::ffmpeg::{self, Decoder, Encoder, Input, Probe};
 use crate::interrupt::{self, INTERRUPTED};
 use crate::logging::note;
@@ -33,7 +33,7 @@ pub fn run(args: &VideoArgs) -> Result<ExitCode> {
         check_out(out, &args.source)?;
     }
     let detector = detector::load(&args.detector, args.score)?;
-    let options = args.views.options(&args.detector);
+    let options = args.views.options(&args.detector, MergeName::Join);
     let jsonl = args.jsonl.as_deref().map(JsonLines::create).transpose()?;
     interrupt::listen()?;
 
