@@ -1,28 +1,24 @@
 //! The loop that the learner, the trainer and the command share.
 
+mod files;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use burn::module::Module;
 use burn::tensor::Tensor;
-use effdet_core::Detection;
-use effdet_data::{Batch, Dataset};
+use effdet_data::Batch;
 use effdet_heads::{DetectionLoss, Normalizer};
-use effdet_metrics::{CocoEvaluator, CocoParams, DiagnosisOptions, Loaded};
 use effdet_model::catch_out_of_memory;
-use effdet_weights::{identity_keys, save_safetensors};
 
 use crate::bad_step::{BadStep, BadStepKind, first_layer, first_not_finite, worst_picture};
 use crate::clip::norm;
-use crate::evaluate::{Evaluation, Metric, detections, evaluate, ground_truth};
+use crate::evaluate::{Evaluation, Metric, evaluate};
 use crate::groups::{layer_trains, norm_layers, trainable};
-use crate::logs::{EventFile, metrics_csv, write_whole};
+use crate::logs::EventFile;
 use crate::module::{OptimizerPlan, StepContext, TrainModule, read_numbers};
 use crate::parameters::{assign, set_trainable, take_gradients, values};
-use crate::plots::{save_diagnosis, save_history, save_predictions};
-use crate::report::{ClassTable, Report, save_report};
 use crate::schedule::{Position, Rate};
 use crate::state::{self, Best, EpochRecord, RunState, RunTensors};
 use crate::{
@@ -665,60 +661,6 @@ impl Engine<'_> {
         self.agree(control)
     }
 
-    /// Writes charts, pictures and the report.
-    fn save_page(
-        &self,
-        phase: &Phase<'_>,
-        folder: &Path,
-        dataset: &Dataset,
-        found: &[Vec<Detection>],
-    ) -> Result<(), Error> {
-        let plots = folder.join(RunFiles::PLOTS);
-        let history = &self.session.state.history;
-        save_history(&plots, history)?;
-        let loaded = Loaded { truth: ground_truth(dataset)?, detections: detections(dataset, found) };
-        let diagnosis = save_diagnosis(&plots, &loaded, DiagnosisOptions::default())?;
-        let pictures = save_predictions(&plots, dataset, found)?;
-        let coco = CocoEvaluator::new(&loaded.truth, CocoParams::default())?.evaluate(&loaded.detections)?;
-        let config = self.model.config();
-        let parameters = phase.parameters.iter().filter(|parameter| !parameter.is_buffer);
-        let parameters: usize = parameters.map(|parameter| parameter.shape.iter().product::<usize>()).sum();
-        let mut facts = vec![
-            ("model", format!("{}, {parameters} parameters", config.name)),
-            ("input", config.image_size.to_string()),
-            ("classes", dataset.class_map.len().to_string()),
-            (
-                "pictures",
-                format!(
-                    "{} to train, {} to validate",
-                    self.train.dataset().records.len(),
-                    dataset.records.len()
-                ),
-            ),
-            ("batch", format!("{} pictures", self.train.loader().options().batch_size)),
-        ];
-        if let Some(best) = &self.session.state.best {
-            let monitor = &phase.config.monitor;
-            facts.push(("best", format!("{monitor} {:.3} after epoch {}", best.value, best.epoch)));
-        }
-        let lead = format!(
-            "Epoch {} of {}; the numbers are those of the weights after it.",
-            self.session.state.epoch, phase.epochs_in_all
-        );
-        let report = Report {
-            title: format!("Training of {}", config.name),
-            lead,
-            numbers: history.last().map(|record| record.metrics.clone()).unwrap_or_default(),
-            facts: facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            pictures: vec![pictures],
-            history,
-            classes: Some(ClassTable::coco(&coco)),
-            diagnosis: Some(&diagnosis),
-            configuration: fs::read_to_string(folder.join(RunFiles::CONFIG)).ok(),
-        };
-        save_report(&folder.join(RunFiles::REPORT), &plots, &report)
-    }
-
     fn evaluate(&mut self, phase: &Phase<'_>) -> Result<Option<Evaluation>, Error> {
         let Some(loader) = self.valid.filter(|_| self.is_first()) else { return Ok(None) };
         let training = self.model.network.clone();
@@ -790,98 +732,6 @@ impl Engine<'_> {
         let by_steps = policy.every_steps > 0 && self.session.state.step.is_multiple_of(policy.every_steps);
         let by_time = policy.every_seconds > 0 && output.saved.elapsed().as_secs() >= policy.every_seconds;
         by_steps || by_time
-    }
-
-    /// Writes what a user looks at, then the checkpoint that makes it final.
-    fn publish(&mut self, output: Option<&mut Output>) -> Result<(), Error> {
-        let Some(output) = output else { return Ok(()) };
-        self.save_weights(&output.folder.join(RunFiles::LAST))?;
-        let table = metrics_csv(&self.session.state.history);
-        write_whole(&output.folder.join(RunFiles::METRICS), table.as_bytes())?;
-        self.save_state(output)?;
-        self.remove_unkept(&output.folder.clone())?;
-        Ok(())
-    }
-
-    fn save_state(&mut self, output: &mut Output) -> Result<(), Error> {
-        output.events.sync()?;
-        self.session.state.events = output.events.length();
-        let tensors = RunTensors {
-            weights: values(&self.model.network),
-            ema: self.session.ema.as_ref().map(|ema| ema.values.clone()),
-            optimizer: self.session.optimizer.as_ref().map(|o| o.state.clone()).unwrap_or_default(),
-        };
-        let path = output.folder.join(RunFiles::STATE);
-        state::save(&path, &self.session.state, &tensors)?;
-        output.saved = Instant::now();
-        self.tell(&Event::Checkpoint(&path));
-        Ok(())
-    }
-
-    /// Writes the weights that are evaluated.
-    fn save_weights(&self, path: &Path) -> Result<(), Error> {
-        let state = &self.session.state;
-        let mut metadata = self.model.metadata();
-        metadata.training = Some(
-            [
-                ("epochs".to_owned(), state.epoch.into()),
-                ("steps".to_owned(), state.step.into()),
-                ("averaged".to_owned(), self.session.ema.is_some().into()),
-                ("code".to_owned(), concat!("effdet ", env!("CARGO_PKG_VERSION")).into()),
-            ]
-            .into(),
-        );
-        let metadata = metadata.to_map();
-        match &self.session.ema {
-            Some(ema) => {
-                let network = assign(self.model.network.valid(), ema.values.clone());
-                save_safetensors(&network, path, &metadata, identity_keys)?;
-            }
-            None => save_safetensors(&self.model.network, path, &metadata, identity_keys)?,
-        }
-        Ok(())
-    }
-
-    /// Keeps the weights of this evaluation if they are among the best few.
-    fn keep_top(&mut self, config: &TrainConfig, record: &EpochRecord, output: &Output) -> Result<(), Error> {
-        let limit = config.checkpoint.top_k;
-        let Some(value) = record.metric(&config.monitor).filter(|_| limit > 0) else { return Ok(()) };
-        let kept = &mut self.session.state.kept;
-        let place = kept.partition_point(|best| best.value >= value);
-        if place >= limit {
-            return Ok(());
-        }
-        kept.insert(place, Best { value, epoch: record.epoch });
-        kept.truncate(limit);
-        self.save_weights(&output.folder.join(kept_name(record.epoch)))
-    }
-
-    /// Removes kept weights that are not in the state: those that dropped out, and those of a run that was killed.
-    fn remove_unkept(&self, folder: &Path) -> Result<(), Error> {
-        let kept: Vec<String> = self.session.state.kept.iter().map(|best| kept_name(best.epoch)).collect();
-        for entry in fs::read_dir(folder).map_err(Error::file("read", folder))? {
-            let entry = entry.map_err(Error::file("read", folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_kept_kind = name.starts_with("epoch-") && name.ends_with(".safetensors");
-            // What a killed process was writing.
-            let is_temporary =
-                name.starts_with('.') && name.ends_with(".tmp") && name.contains(".safetensors.");
-            if is_temporary || is_kept_kind && !kept.contains(&name) {
-                remove(&entry.path())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn kept_name(epoch: u64) -> String {
-    format!("epoch-{epoch:04}.safetensors")
-}
-
-fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
-        _ => Ok(()),
     }
 }
 

@@ -391,7 +391,7 @@ fn page(
     }
     let lead = format!(
         "A detector that knew {KNOWN} shapes saw {} and was fine-tuned to all of them. All numbers are of the {} validation \
-         pictures, which neither training saw.",
+         pictures, which neither training saw; the best epoch was chosen by them.",
         SHAPES.len(),
         recipe.val
     );

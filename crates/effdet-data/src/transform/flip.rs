@@ -36,10 +36,11 @@ impl Transform for Flip {
     }
 }
 
+/// Bytes of five pixels, which fit one 128-bit number.
+const BLOCK: usize = 15;
+
 /// Reverses the order of the RGB pixels of a row.
 fn reverse_pixels(row: &mut [u8]) {
-    /// Five pixels, so that a block is one 128-bit number.
-    const BLOCK: usize = 15;
     let mut rest = row;
     while rest.len() >= 2 * BLOCK {
         let (left, inner) = rest.split_at_mut(BLOCK);
@@ -57,7 +58,7 @@ fn reversed_block(pixels: &[u8]) -> [u8; 16] {
     #[allow(clippy::unusual_byte_groupings, reason = "groups are pixels")]
     const RED: u128 = 0xff_0000_ff_0000_ff_0000_ff_0000_ff;
     let mut block = [0; 16];
-    block[..15].copy_from_slice(pixels);
+    block[..BLOCK].copy_from_slice(pixels);
     // All bytes in reverse, then red and blue of each pixel exchanged.
     let reversed = u128::from_le_bytes(block).swap_bytes() >> 8;
     let green = reversed & (RED << 8);

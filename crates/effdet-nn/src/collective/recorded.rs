@@ -15,7 +15,8 @@ use super::reduce::plain;
 
 type Recording<C> = Autodiff<Flex, C>;
 
-/// The sum over the workers; its gradient is the sum of the workers' gradients.
+/// The sum over the workers; its gradient is the sum of the workers' gradients. A tensor of another backend cannot be
+/// summed: the worker ends, so that no one goes on with a part.
 pub(super) fn sum(group: &Collective, input: Tensor<1>) -> Tensor<1> {
     if let Ok(tensor) = input.clone().try_into_primitive::<Recording<NoCheckpointing>>()
         && let Some(sum) = record::<NoCheckpointing>(group, tensor)
@@ -27,6 +28,7 @@ pub(super) fn sum(group: &Collective, input: Tensor<1>) -> Tensor<1> {
     {
         return Tensor::from_primitive::<Recording<BalancedCheckpointing>>(sum);
     }
+    group.leave();
     input
 }
 

@@ -13,13 +13,19 @@ pub(super) fn on_host(group: &Collective, input: Tensor<1>) -> Tensor<1> {
     #[cfg(feature = "flex")]
     return super::recorded::sum(group, input);
     #[cfg(not(feature = "flex"))]
-    input
+    {
+        group.leave();
+        input
+    }
 }
 
 /// The sum, in double precision and in the order of ranks, rounded once.
 pub(super) fn plain(group: &Collective, input: Tensor<1>) -> Tensor<1> {
     let (device, dtype) = (input.device(), input.dtype());
-    let Ok(data) = input.clone().try_into_data() else { return input };
+    let Ok(data) = input.clone().try_into_data() else {
+        group.leave();
+        return input;
+    };
     let sums = match dtype {
         DType::F64 => summed(group, data.iter::<f64>().collect(), |sum| sum),
         _ => summed(group, data.iter::<f32>().collect(), |sum| sum as f32),
