@@ -103,10 +103,11 @@ def ours(task, model, batch, a, float_type, folder):
     if task == "bifpn":
         environment.update(EFFDET_MODELS=model, EFFDET_BATCH=str(batch), CARGO_TARGET_DIR=folder)
         name = a.device if float_type == "f32" else f"{a.device}-{float_type}"
-        command = [a.bench, "--bench", "--measurement-time", "2", "--warm-up-time", "1", f"effdet-bifpn/forward/{model}-b{batch}/"]
+        form = "inference_form" if a.device.startswith(("cuda", "wgpu")) else "forward"
+        command = [a.bench, "--bench", "--measurement-time", "2", "--warm-up-time", "1", f"effdet-bifpn/{form}/{model}-b{batch}/"]
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
         on_disk = name.replace(":", "_")
-        path = Path(folder) / "criterion/effdet-bifpn_forward" / f"{model}-b{batch}" / on_disk / "new/estimates.json"
+        path = Path(folder) / f"criterion/effdet-bifpn_{form}" / f"{model}-b{batch}" / on_disk / "new/estimates.json"
         return json.loads(path.read_text())["median"]["point_estimate"] * 1e-6
     path = f"{folder}/ours.json"
     command = [a.binary, "bench", "--model", model, "--batch", str(batch), "--runs", str(a.runs), "--device", a.device,

@@ -14,6 +14,9 @@ pub struct Arguments {
     /// Device to compute the fixtures of this repository on: cpu, cuda:0, wgpu, tch; one float type for each process.
     #[arg(long)]
     pub device: Option<String>,
+    /// Compare the inference form alone where a network has one, and not the framework's operations too.
+    #[arg(long, requires = "device")]
+    pub inference_form: bool,
     /// Float type of the device: f32, f16 or bf16.
     #[arg(long, default_value = "f32", requires = "device")]
     pub float: String,
@@ -31,18 +34,21 @@ const TF32: Bounds = Bounds {
     sum: 3e-3,
     detection: MatchTolerance { score: 1e-2, iou: 0.95, edge: 2.0 },
     matched: 95,
+    composed: true,
 };
 const F16: Bounds = Bounds {
     sampled: 6e-2,
     sum: 6e-3,
     detection: MatchTolerance { score: 2e-2, iou: 0.9, edge: 4.0 },
     matched: 90,
+    composed: true,
 };
 const BF16: Bounds = Bounds {
     sampled: 5e-1,
     sum: 5e-2,
     detection: MatchTolerance { score: 1e-1, iou: 0.7, edge: 16.0 },
     matched: 60,
+    composed: true,
 };
 
 fn bounds(device: &str, float: &str) -> Bounds {
@@ -54,9 +60,11 @@ fn bounds(device: &str, float: &str) -> Bounds {
     }
 }
 
-pub fn run(name: &str, float: &str, only: &[String], out: Option<PathBuf>) -> Result<()> {
+pub fn run(arguments: &Arguments, name: &str) -> Result<()> {
+    let Arguments { float, only, out, inference_form, .. } = arguments;
+    let (float, out) = (float.as_str(), out.clone());
     let device = effdet_nn::device_with_float(name, float)?;
-    let bounds = bounds(name, float);
+    let bounds = Bounds { composed: !*inference_form, ..bounds(name, float) };
     let path = out.unwrap_or_else(|| format!("target/parity-{}-{float}.md", name.replace(':', "")).into());
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

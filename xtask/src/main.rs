@@ -65,10 +65,10 @@ fn main() -> anyhow::Result<()> {
         Task::OnnxCase { model, folder } => onnx::write_case(&model, &folder),
         #[cfg(unix)]
         Task::Libtorch(arguments) => libtorch::run(&arguments),
-        Task::Parity { on: device_parity::Arguments { device: Some(device), float, only, out }, .. } => {
-            device_parity::run(&device, &float, &only, out)
-        }
-        Task::Parity { shared, png, .. } => parity::run(shared, png),
+        Task::Parity { on, shared, png } => match &on.device {
+            Some(device) => device_parity::run(&on, device),
+            None => parity::run(shared, png),
+        },
         Task::DownloadWeights { arguments } => weights::download(&arguments),
         Task::WeightsPage => weights::write_page(),
     }

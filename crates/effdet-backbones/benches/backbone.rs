@@ -28,6 +28,7 @@ fn backbone(criterion: &mut Criterion) {
                 |backbone: &Backbone, pictures| {
                     pictures.into_iter().flat_map(|p| backbone.forward(p)).collect()
                 },
+                |backbone, pictures| pictures.into_iter().flat_map(|p| backbone.forward(p)).collect(),
             )
             .expect("the backbone runs");
     }

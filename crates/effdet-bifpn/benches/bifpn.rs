@@ -32,6 +32,7 @@ fn feature_network(criterion: &mut Criterion) {
                 &inputs.collect(),
                 |device| Ok(config.init(device)?),
                 |network: &FeatureNetwork, maps| network.forward(maps),
+                |network, maps| network.forward(maps),
             )
             .expect("the network runs");
     }

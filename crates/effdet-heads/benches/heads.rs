@@ -32,6 +32,7 @@ fn heads(criterion: &mut Criterion) {
                     &inputs,
                     |device| Ok(config.init(device)),
                     |head: &Head, levels| head.forward(&levels),
+                    |head, levels| head.forward(&levels),
                 )
                 .expect("the head runs");
         }

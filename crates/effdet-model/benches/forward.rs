@@ -19,6 +19,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use effdet_core::YxyxBox;
 use effdet_heads::{Anchors, BatchTargets, DetectionLossConfig, MatchOptions, Truth};
 use effdet_model::{EfficientDet, EfficientDetConfig, Predictor, summarize};
+use effdet_nn::FeatureMap;
 use effdet_testing::bench::{Bench, Cost};
 
 fn ceilings(criterion: &mut Criterion) {
@@ -29,12 +30,13 @@ fn forward(criterion: &mut Criterion) {
     let bench = Bench::from_env().expect("a device");
     for model in &bench.models {
         let inputs = vec![[model.in_channels, model.image_size.height, model.image_size.width]];
-        let forward = |network: &EfficientDet, pictures: Vec<Tensor<4>>| -> Vec<Tensor<4>> {
+        fn forward<M: FeatureMap>(network: &EfficientDet, pictures: Vec<M>) -> Vec<M> {
             let outputs = pictures.into_iter().map(|pictures| network.forward(pictures));
             outputs.flat_map(|outputs| outputs.class_logits.into_iter().chain(outputs.box_deltas)).collect()
-        };
+        }
+        let init = |device: &Device| Ok(model.init(device)?);
         bench
-            .part(criterion, "effdet-model", &model.name, &inputs, |device| Ok(model.init(device)?), forward)
+            .part(criterion, "effdet-model", &model.name, &inputs, init, forward, forward)
             .expect("the detector runs");
     }
 }

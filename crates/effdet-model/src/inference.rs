@@ -1,13 +1,15 @@
-//! The detector's inference form: compiled for the processor it runs on.
+//! The detector's inference form: compiled for the processor or device it runs on.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::tensor::Tensor;
 use effdet_core::ImageSize;
 use effdet_heads::HostOutputs;
-use effdet_nn::native::{Program, Workers};
+use effdet_nn::graph::Graph;
+use effdet_nn::native::{DeviceProgram, Program, Workers};
 use effdet_nn::record;
 
-use crate::EfficientDet;
+use crate::{EfficientDet, HeadOutputs};
 
 /// How many picture sizes stay compiled; a further one replaces the oldest.
 const CACHED_SHAPES: usize = 4;
@@ -19,13 +21,43 @@ const CACHED_SHAPES: usize = 4;
 #[derive(Debug)]
 pub struct Inference {
     workers: Workers,
-    programs: Mutex<Vec<Arc<Program>>>,
+    programs: Cache<Arc<Program>>,
+    device_programs: Cache<DeviceProgram>,
+}
+
+/// Programs by `[channels, height, width]` of a picture.
+type Cache<T> = Mutex<Vec<([usize; 3], T)>>;
+
+fn cached<T: Clone>(
+    cache: &Cache<T>,
+    shape: [usize; 3],
+    compile: impl FnOnce() -> Result<T, String>,
+) -> Result<T, String> {
+    let mut programs = cache.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, program)) = programs.iter().find(|(of, _)| *of == shape) {
+        return Ok(program.clone());
+    }
+    let program = compile()?;
+    if programs.len() == CACHED_SHAPES {
+        programs.remove(0);
+    }
+    programs.push((shape, program.clone()));
+    Ok(program)
+}
+
+/// Class logits of every level, then box codes.
+fn graph(model: &EfficientDet, [channels, height, width]: [usize; 3]) -> Result<Graph, String> {
+    let graph = record([1, channels, height, width], |input| {
+        let outputs = model.forward(input);
+        outputs.class_logits.into_iter().chain(outputs.box_deltas).collect()
+    });
+    graph.map_err(|error| error.to_string())
 }
 
 impl Inference {
     /// An inference form that runs on this many threads.
     pub fn new(threads: usize) -> Self {
-        Self { workers: Workers::new(threads), programs: Mutex::default() }
+        Self { workers: Workers::new(threads), programs: Mutex::default(), device_programs: Mutex::default() }
     }
 
     /// Number of threads.
@@ -38,22 +70,33 @@ impl Inference {
     /// # Errors
     /// What has no native form, in words.
     pub fn program(&self, model: &EfficientDet, shape: [usize; 3]) -> Result<Arc<Program>, String> {
-        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(program) = programs.iter().find(|program| program.input_shape() == shape) {
-            return Ok(Arc::clone(program));
-        }
-        let [channels, height, width] = shape;
-        let graph = record([1, channels, height, width], |input| {
-            let outputs = model.forward(input);
-            outputs.class_logits.into_iter().chain(outputs.box_deltas).collect()
-        });
-        let graph = graph.map_err(|error| error.to_string())?;
-        let program = Arc::new(Program::compile(&graph).map_err(|error| error.to_string())?);
-        if programs.len() == CACHED_SHAPES {
-            programs.remove(0);
-        }
-        programs.push(Arc::clone(&program));
-        Ok(program)
+        cached(&self.programs, shape, || {
+            let program = Program::compile(&graph(model, shape)?).map_err(|error| error.to_string())?;
+            Ok(Arc::new(program))
+        })
+    }
+
+    /// The same for a device that is not the processor.
+    ///
+    /// # Errors
+    /// What has no form on devices, in words.
+    pub fn device_program(&self, model: &EfficientDet, shape: [usize; 3]) -> Result<DeviceProgram, String> {
+        cached(&self.device_programs, shape, || {
+            DeviceProgram::compile(&graph(model, shape)?).map_err(|error| error.to_string())
+        })
+    }
+
+    /// Class logits and box codes of normalised pictures on a device.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[batch, channels, height, width]`, of the program's size
+    ///
+    /// # Panics
+    /// As [`DeviceProgram::forward`].
+    pub fn forward_on_device(program: &DeviceProgram, pictures: Tensor<4>) -> HeadOutputs {
+        let mut class_logits = program.forward(vec![pictures]);
+        let box_deltas = class_logits.split_off(class_logits.len() / 2);
+        HeadOutputs { class_logits, box_deltas }
     }
 
     /// Class logits and box codes of normalised pictures, and the size of every level.

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use effdet_core::{Detection, ImageSize};
 use effdet_heads::{Anchors, DecodeConfig, Frame, HostOutputs};
 use effdet_nn::device::{catch_out_of_memory, is_on_host};
-use effdet_nn::native::{self, Program};
+use effdet_nn::native::{self, DeviceProgram, Program};
 
 use crate::{EfficientDet, EfficientDetConfig, Error, HeadOutputs, Inference};
 
@@ -126,7 +126,7 @@ impl Predictor {
             let pictures = pictures.convert::<f32>().try_into_vec::<f32>().map_err(read_error)?;
             inference.forward(&program, &pictures)
         } else {
-            let outputs = self.model.forward(pictures);
+            let outputs = self.network_outputs(pictures);
             let levels = outputs.level_sizes();
             let HeadOutputs { class_logits, box_deltas } = &outputs;
             let outputs = if is_on_host(&device) {
@@ -169,9 +169,30 @@ impl Predictor {
         Ok(raw.outputs.decode_each(&anchors, self.config.num_classes, settings, frames)?)
     }
 
+    /// Class logits and box codes as tensors, left on the device.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[batch, in_channels, height, width]`
+    ///
+    /// # Panics
+    /// If the pictures have other channels than the network.
+    pub fn network_outputs(&self, pictures: Tensor<4>) -> HeadOutputs {
+        match self.device_program(&pictures) {
+            Some(program) => Inference::forward_on_device(&program, pictures),
+            None => self.model.forward(pictures),
+        }
+    }
+
     /// Whether pictures of this shape and device are computed in the inference form.
     pub fn runs_natively(&self, pictures: &Tensor<4>) -> bool {
-        self.compiled(pictures).is_some()
+        self.compiled(pictures).is_some() || self.device_program(pictures).is_some()
+    }
+
+    /// The inference form for pictures of this shape on their device, where there is one.
+    fn device_program(&self, pictures: &Tensor<4>) -> Option<DeviceProgram> {
+        let inference = self.inference.as_ref().filter(|_| DeviceProgram::runs_on(&pictures.device()))?;
+        let [_, channels, height, width] = pictures.dims();
+        inference.device_program(&self.model, [channels, height, width]).ok()
     }
 
     /// The inference form for pictures of this shape, where there is one.

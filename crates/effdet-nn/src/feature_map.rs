@@ -141,9 +141,26 @@ pub fn record(
     shape: [usize; 4],
     forward: impl FnOnce(Recorded) -> Vec<Recorded>,
 ) -> Result<Graph, Unrecordable> {
-    let input = Node { op: Op::Input, inputs: Vec::new(), shape };
-    let recording = Rc::new(RefCell::new(Recording { nodes: vec![input], failure: None }));
-    let outputs = forward(Recorded { recording: Rc::clone(&recording), node: 0, shape });
+    record_all(&[shape], |inputs| inputs.into_iter().next().map_or_else(Vec::new, forward))
+}
+
+/// As [`record`], with any number of inputs.
+///
+/// # Errors
+/// As [`record`].
+pub fn record_all(
+    shapes: &[[usize; 4]],
+    forward: impl FnOnce(Vec<Recorded>) -> Vec<Recorded>,
+) -> Result<Graph, Unrecordable> {
+    let node = |shape: &[usize; 4]| Node { op: Op::Input, inputs: Vec::new(), shape: *shape };
+    let nodes = shapes.iter().map(node).collect();
+    let recording = Rc::new(RefCell::new(Recording { nodes, failure: None }));
+    let input = |(node, shape): (usize, &[usize; 4])| Recorded {
+        recording: Rc::clone(&recording),
+        node,
+        shape: *shape,
+    };
+    let outputs = forward(shapes.iter().enumerate().map(input).collect());
     let outputs = outputs.into_iter().map(|map| map.node).collect();
     let mut recording = recording.borrow_mut();
     match recording.failure.take() {

@@ -7,7 +7,7 @@ use crate::{Activation, Pool, ResizeMode};
 /// A computation recorded by [`record`](crate::feature_map::record) for one size of input.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    /// In an order in which they can be computed; the first is the input.
+    /// In an order in which they can be computed; the inputs come first.
     pub nodes: Vec<Node>,
     /// Indices of the nodes whose maps are the results.
     pub outputs: Vec<usize>,

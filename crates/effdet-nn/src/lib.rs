@@ -54,7 +54,7 @@ pub use count::{count_multiply_adds, count_parameters};
 pub use device::{DeviceError, OutOfMemory, device, device_with_float};
 pub use drop_path::DropPath;
 pub use feature_conv::{FeatureConv, FeatureConvConfig};
-pub use feature_map::{FeatureMap, Recorded, Unrecordable, record};
+pub use feature_map::{FeatureMap, Recorded, Unrecordable, record, record_all};
 pub use graph::Graph;
 pub use init::Initializer;
 pub use layer_scale::LayerScale;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Padding;
 
 /// What a pool keeps of its window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
     /// The largest value; padding never wins.

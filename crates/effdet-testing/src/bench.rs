@@ -21,7 +21,8 @@ use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use effdet_model::EfficientDetConfig;
 use effdet_nn::device::is_on_host;
-use effdet_nn::{count_multiply_adds, count_parameters, device_with_float};
+use effdet_nn::native::DeviceProgram;
+use effdet_nn::{Recorded, count_multiply_adds, count_parameters, device_with_float, record_all};
 use serde_json::json;
 
 /// Calls before those that count.
@@ -71,10 +72,12 @@ impl Bench {
         })
     }
 
-    /// Times the forward pass of a part in evaluation mode, and forward and backward pass in training mode.
+    /// Times the forward pass of a part in evaluation mode, off the host in its inference form too, and forward and
+    /// backward pass in training mode. `record` is the forward pass once more, for maps that are recorded.
     ///
     /// # Errors
     /// If the counts cannot be written.
+    #[expect(clippy::too_many_arguments, reason = "three functions of the part")]
     pub fn part<M: Module>(
         &self,
         criterion: &mut Criterion,
@@ -83,6 +86,7 @@ impl Bench {
         inputs: &Maps,
         init: impl Fn(&Device) -> Result<M>,
         forward: impl Fn(&M, Vec<Tensor<4>>) -> Vec<Tensor<4>>,
+        record: impl Fn(&M, Vec<Recorded>) -> Vec<Recorded>,
     ) -> Result<()> {
         let evaluated = init(&self.device)?.valid();
         let training_device = self.device.clone().autodiff();
@@ -105,6 +109,11 @@ impl Bench {
             self.time(criterion, &format!("{crate_name}/forward"), &variant, cost, || {
                 black_box(forward(&evaluated, pictures.clone()));
             })?;
+            if let Some(program) = self.program(inputs, |maps| record(&evaluated, maps)) {
+                self.time(criterion, &format!("{crate_name}/inference_form"), &variant, cost, || {
+                    black_box(program.forward(pictures.clone()));
+                })?;
+            }
             let pictures = maps(inputs, batch, &training_device);
             let cost = Cost { bytes: 3 * bytes, operations: 3 * operations, ..cost };
             self.time(criterion, &format!("{crate_name}/forward_backward"), &variant, cost, || {
@@ -114,6 +123,18 @@ impl Bench {
             })?;
         }
         Ok(())
+    }
+
+    fn program(
+        &self,
+        inputs: &Maps,
+        record: impl FnOnce(Vec<Recorded>) -> Vec<Recorded>,
+    ) -> Option<DeviceProgram> {
+        if !DeviceProgram::runs_on(&self.device) {
+            return None;
+        }
+        let shapes: Vec<_> = inputs.iter().map(|&[c, h, w]| [1, c, h, w]).collect();
+        DeviceProgram::compile(&record_all(&shapes, record).ok()?).ok()
     }
 
     /// What the device itself can do: copying 256 MB, and a product of two matrices of 4096 columns.

@@ -1,10 +1,13 @@
-//! Kernels of our own for the CPU, and the inference form that runs on them.
+//! Kernels of our own, for the CPU and for devices of CubeCL, and the inference form that runs on them.
 //!
 //! Maps are channels-last here: a pixel's channels lie next to each other, so that pointwise convolutions are matrix
 //! products as they stand and everything else runs over whole vectors of channels.
 
 mod activate;
+#[cfg(feature = "cube")]
+mod cube;
 pub mod depthwise;
+mod device_program;
 pub mod gemm;
 pub mod pixelwise;
 mod program;
@@ -15,6 +18,7 @@ mod workers;
 
 use burn::tensor::{Device, Tensor};
 
+pub use device_program::DeviceProgram;
 pub use program::{NoKernel, Outputs, Program};
 pub use workers::Workers;
 

@@ -151,11 +151,12 @@ fn measure(detector: &Detector, args: &BenchArgs) -> Result<Report> {
     })?;
     let forward = stage(&mut || predictor.forward(input.clone()).map(drop).map_err(Into::into))?;
     let native = predictor.runs_natively(&input);
-    let network = if native {
+    // On the host the inference form ends in detections' input; a device is waited for.
+    let network = if native && effdet::nn::device::is_on_host(&device) {
         None
     } else {
         Some(stage(&mut || {
-            drop(predictor.model().forward(input.clone()));
+            drop(predictor.network_outputs(input.clone()));
             Ok(device.sync()?)
         })?)
     };

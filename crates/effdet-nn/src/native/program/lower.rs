@@ -10,7 +10,7 @@ use crate::native::activate;
 
 /// What a kernel computes; inputs are indices of earlier operations.
 #[derive(Clone, Debug)]
-pub(super) enum Kernel {
+pub(in crate::native) enum Kernel {
     Input,
     Conv(Conv),
     Sum(Sum),
@@ -41,7 +41,7 @@ pub(super) enum Kernel {
 
 /// `activation(conv(x · gate) + residual)`
 #[derive(Clone, Debug)]
-pub(super) struct Conv {
+pub(in crate::native) struct Conv {
     pub x: usize,
     pub op: ConvOp,
     pub weight: Vec<f32>,
@@ -55,34 +55,43 @@ pub(super) struct Conv {
 
 /// `activation(Σ factors · resized term + bias)`
 #[derive(Clone, Debug)]
-pub(super) struct Sum {
+pub(in crate::native) struct Sum {
     pub terms: Vec<SumTerm>,
     pub bias: Option<Vec<f32>>,
     pub activation: Activation,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct SumTerm {
+pub(in crate::native) struct SumTerm {
     pub x: usize,
     pub factors: Option<Vec<f32>>,
 }
 
 /// An operation and the shape of its map.
 #[derive(Clone, Debug)]
-pub(super) struct Lowered {
+pub(in crate::native) struct Lowered {
     pub kernel: Kernel,
     pub shape: [usize; 4],
 }
 
-pub(super) struct Operations {
+#[derive(Debug)]
+pub(in crate::native) struct Operations {
     pub operations: Vec<Lowered>,
     pub outputs: Vec<usize>,
 }
 
+/// Whether a pointwise convolution goes into the depthwise one that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::native) enum Expansions {
+    Fused,
+    #[cfg_attr(not(feature = "cube"), expect(dead_code, reason = "only devices want it"))]
+    Apart,
+}
+
 /// Lowers every node, fusing where the only use of a map is what comes next.
-pub(super) fn lower(graph: &Graph) -> Result<Operations, NoKernel> {
+pub(in crate::native) fn lower(graph: &Graph, expansions: Expansions) -> Result<Operations, NoKernel> {
     let uses = graph.uses();
-    let mut lowering = Lowering { operations: Vec::new(), of_node: Vec::new() };
+    let mut lowering = Lowering { expansions, operations: Vec::new(), of_node: Vec::new() };
     for node in &graph.nodes {
         let at = lowering.node(graph, &uses, node)?;
         lowering.of_node.push(at);
@@ -92,6 +101,7 @@ pub(super) fn lower(graph: &Graph) -> Result<Operations, NoKernel> {
 }
 
 struct Lowering {
+    expansions: Expansions,
     operations: Vec<Lowered>,
     /// The operation that computes each node.
     of_node: Vec<usize>,
@@ -138,6 +148,7 @@ impl Lowering {
                 if let (Kernel::Conv(expansion), true, true) =
                     (&self.operations[x].kernel, only, op.is_depthwise())
                     && expansion.is_plain_pointwise()
+                    && self.expansions == Expansions::Fused
                 {
                     (conv.x, conv.expansion) = (expansion.x, Some(Box::new(expansion.clone())));
                 }
@@ -285,7 +296,7 @@ impl Sum {
 
 impl Kernel {
     /// The operations it reads.
-    pub(super) fn inputs(&self) -> Vec<usize> {
+    pub(in crate::native) fn inputs(&self) -> Vec<usize> {
         match self {
             Kernel::Input => Vec::new(),
             Kernel::Conv(conv) => [Some(conv.x), conv.residual, conv.gate].into_iter().flatten().collect(),
@@ -322,10 +333,12 @@ impl Kernel {
     }
 }
 
-/// Leaves out what fusion made superfluous. The input stays, first.
+/// Leaves out what fusion made superfluous. Inputs stay, first.
 fn remove_unused(Operations { operations, outputs }: Operations) -> Operations {
     let mut used = vec![false; operations.len()];
-    used[0] = true;
+    for (used, operation) in used.iter_mut().zip(&operations) {
+        *used = matches!(operation.kernel, Kernel::Input);
+    }
     outputs.iter().for_each(|output| used[*output] = true);
     for (at, operation) in operations.iter().enumerate().rev() {
         if used[at] {

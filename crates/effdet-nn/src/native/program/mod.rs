@@ -5,18 +5,20 @@
 //! steps whose calls do not depend on each other, and assigns every map a place in memory that is free at the time.
 
 mod call;
-mod lower;
+pub(super) mod lower;
 mod memory;
+pub(super) mod places;
 mod plan;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use call::Call;
+use lower::Expansions;
 use memory::{Block, Memory, Pool};
 
 use super::workers::{Wait, Workers};
-use crate::graph::Graph;
+use crate::graph::{Graph, Op};
 
 /// A graph has a node that the kernels cannot compute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,7 +94,11 @@ impl Program {
     /// # Panics
     /// If the graph is of a batch of another size than 1.
     pub fn compile(graph: &Graph) -> Result<Self, NoKernel> {
-        let program = plan::plan(lower::lower(graph)?)?;
+        let inputs = graph.nodes.iter().filter(|node| matches!(node.op, Op::Input)).count();
+        if inputs != 1 {
+            return Err(NoKernel(format!("{inputs} inputs")));
+        }
+        let program = plan::plan(lower::lower(graph, Expansions::Fused)?)?;
         assert_eq!(program.input[0], 1, "a graph of one picture");
         Ok(program)
     }

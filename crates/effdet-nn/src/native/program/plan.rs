@@ -4,27 +4,20 @@ use std::sync::Arc;
 
 use super::call::{Call, ConvCall, DepthwiseCall, Expansion, Factors, Map, MeanSource, Split, SumTerm};
 use super::lower::{Conv, Kernel, Lowered, Operations};
+use super::places::{Stretch, assign_places};
 use super::{NoKernel, Program, Step};
 use crate::native::depthwise::{DepthwiseFilter, Window, padded_channels};
 use crate::native::gemm::PackedFilter;
 use crate::native::pixelwise::{AxisTaps, PoolWindow};
-
-/// Places start at multiples of this, so that vectors do not straddle cache lines.
-const ALIGNMENT: usize = 16;
-
-/// A stretch of memory and the steps during which it is needed.
-struct Stretch {
-    length: usize,
-    first: usize,
-    last: usize,
-    place: usize,
-}
 
 /// A call before its maps have places: `stretch` indices stand for them.
 struct Draft {
     step: usize,
     call: Call,
 }
+
+/// Places start at multiples of this, so that vectors do not straddle cache lines.
+const ALIGNMENT: usize = 16;
 
 pub(super) fn plan(operations: Operations) -> Result<Program, NoKernel> {
     let Operations { operations, outputs } = operations;
@@ -42,7 +35,7 @@ pub(super) fn plan(operations: Operations) -> Result<Program, NoKernel> {
     let Drafter { mut stretches, mut drafts, maps, .. } = drafter;
     let last = drafts.iter().map(|draft| draft.step).max().unwrap_or(0);
     let results: Vec<usize> = outputs.iter().map(|output| maps[*output].place).collect();
-    let (memory, end) = assign_places(&mut stretches, &results);
+    let (memory, end) = assign_places(&mut stretches, &results, ALIGNMENT);
     drafts.iter_mut().for_each(|draft| draft.call.place(&|stretch| stretches[stretch].place));
 
     let mut steps: Vec<Step> = (0..=last).map(|_| Step { calls: Vec::new(), first: vec![0] }).collect();
@@ -321,42 +314,6 @@ fn pack(conv: &Conv, group: usize) -> PackedFilter {
         conv.weight[((group * outputs + output) * inputs + input) * taps + tap]
     };
     PackedFilter::new(weight, &conv.bias[group * outputs..(group + 1) * outputs], taps * inputs)
-}
-
-/// Gives every stretch a place that no other needed at the same time has, largest first. Those of the results come last
-/// and are not shared. Returns the length of the maps and the end of all.
-fn assign_places(stretches: &mut [Stretch], results: &[usize]) -> (usize, usize) {
-    let mut order: Vec<usize> = (0..stretches.len()).filter(|i| !results.contains(i)).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(stretches[i].length), i));
-    let mut placed: Vec<usize> = Vec::new();
-    let mut maps = 0;
-    for at in order {
-        let Stretch { length, first, last, .. } = stretches[at];
-        let length = length.next_multiple_of(ALIGNMENT);
-        let mut place = 0;
-        // `placed` is sorted by place, so the first gap is the lowest.
-        for &other in &placed {
-            let other = &stretches[other];
-            if other.first <= last && first <= other.last {
-                if place + length <= other.place {
-                    break;
-                }
-                place = place.max(other.place + other.length.next_multiple_of(ALIGNMENT));
-            }
-        }
-        stretches[at].place = place;
-        maps = maps.max(place + length);
-        let position = placed.partition_point(|&other| stretches[other].place <= place);
-        placed.insert(position, at);
-    }
-    let mut end = maps;
-    for (i, &result) in results.iter().enumerate() {
-        if !results[..i].contains(&result) {
-            stretches[result].place = end;
-            end += stretches[result].length.next_multiple_of(ALIGNMENT);
-        }
-    }
-    (maps, end)
 }
 
 impl Call {

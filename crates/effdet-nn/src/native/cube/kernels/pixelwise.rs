@@ -1,0 +1,507 @@
+//! What is computed pixel by pixel: weighted sums of resized maps, pools, interpolation, copies, the first map.
+
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use super::activation::activated;
+use super::{Launcher, threads, width};
+use crate::{Activation, Pool};
+
+/// What a weighted sum is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sum {
+    /// Maps, up to four.
+    pub terms: usize,
+    /// Whether factors are computed, one for each picture and channel of the only map.
+    pub gated: bool,
+    pub activation: Activation,
+}
+
+/// Most maps of one sum.
+pub const TERMS: usize = 4;
+
+/// One number for each of four maps, or axes.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+struct Four {
+    a: u32,
+    b: u32,
+    c: u32,
+    d: u32,
+}
+
+fn four([a, b, c, d]: [usize; 4]) -> FourLaunch {
+    FourLaunch::new(a as u32, b as u32, c as u32, d as u32)
+}
+
+/// A map of a sum, resized to the nearest pixel.
+#[derive(Clone)]
+pub struct Term {
+    pub map: Handle,
+    pub size: [usize; 2],
+}
+
+/// The input pixel that the nearest neighbour of output `at` is, as PyTorch has it.
+#[cube]
+fn nearest(at: u32, from: u32, to: u32) -> u32 {
+    let scale = f32::cast_from(from) / f32::cast_from(to);
+    min(u32::cast_from(f32::cast_from(at) * scale), from - 1)
+}
+
+#[cube]
+fn term<F: Float, N: Size>(
+    map: &[Vector<F, N>],
+    factors: &[Vector<f32, N>],
+    place: (u32, u32, u32, u32),
+    size: (u32, u32, u32, u32),
+    vectors: u32,
+    #[comptime] index: u32,
+) -> Vector<f32, N> {
+    let (picture, y, x, vector) = place;
+    let (from_height, from_width, height, width) = size;
+    let row = nearest(y, from_height, height);
+    let column = nearest(x, from_width, width);
+    let at = ((picture * from_height + row) * from_width + column) * vectors + vector;
+    Vector::<f32, N>::cast_from(map[at as usize]) * factors[(index * vectors + vector) as usize]
+}
+
+#[cube(launch_unchecked)]
+fn sum_kernel<F: Float, N: Size>(
+    first: &[Vector<F, N>],
+    second: &[Vector<F, N>],
+    third: &[Vector<F, N>],
+    fourth: &[Vector<F, N>],
+    factors: &[Vector<f32, N>],
+    gate: &[Vector<F, N>],
+    bias: &[Vector<f32, N>],
+    output: &mut [Vector<F, N>],
+    heights: Four,
+    widths: Four,
+    height: u32,
+    width: u32,
+    vectors: u32,
+    count: u32,
+    #[comptime] sum: Sum,
+    #[define(F)] _float: cubecl::ir::ElemType,
+) {
+    let at = ABSOLUTE_POS as u32;
+    if at >= count {
+        terminate!();
+    }
+    let vector = at % vectors;
+    let rest = at / vectors;
+    let x = rest % width;
+    let rest = rest / width;
+    let y = rest % height;
+    let picture = rest / height;
+    let place = (picture, y, x, vector);
+    let mut value = bias[vector as usize];
+    if comptime!(sum.gated) {
+        let factor = Vector::<f32, N>::cast_from(gate[(picture * vectors + vector) as usize]);
+        value += Vector::<f32, N>::cast_from(first[at as usize]) * factor;
+    } else {
+        value += term::<F, N>(first, factors, place, (heights.a, widths.a, height, width), vectors, 0u32);
+    }
+    if comptime!(sum.terms > 1) {
+        value += term::<F, N>(second, factors, place, (heights.b, widths.b, height, width), vectors, 1u32);
+    }
+    if comptime!(sum.terms > 2) {
+        value += term::<F, N>(third, factors, place, (heights.c, widths.c, height, width), vectors, 2u32);
+    }
+    if comptime!(sum.terms > 3) {
+        value += term::<F, N>(fourth, factors, place, (heights.d, widths.d, height, width), vectors, 3u32);
+    }
+    output[at as usize] = Vector::cast_from(activated::<N>(value, sum.activation));
+}
+
+/// Batch and channels of maps, and height and width of the output.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    pub batch: usize,
+    pub channels: usize,
+    pub size: [usize; 2],
+}
+
+impl Target {
+    fn pixels(&self) -> usize {
+        self.batch * self.size[0] * self.size[1]
+    }
+}
+
+/// Constants of a sum: factors `[terms, channels]` and bias `[channels]`, of single precision; computed factors
+/// `[batch, channels]`.
+pub struct Factors {
+    pub constant: Handle,
+    pub computed: Option<Handle>,
+    pub bias: Handle,
+}
+
+/// `activation(Σ factors · resized term + bias)`.
+///
+/// # Shapes
+/// - terms: `[batch, height, width, channels]`, each of its own size
+/// - `output`: `[batch, height, width, channels]`
+pub fn sum(
+    launcher: &Launcher,
+    terms: &[Term],
+    factors: Factors,
+    output: Handle,
+    target: &Target,
+    activation: Activation,
+) {
+    let Target { batch, channels, size: [height, columns] } = *target;
+    let width = width(&[channels]);
+    let vectors = channels / width;
+    let count = target.pixels() * vectors;
+    let (cubes, dim) = threads(count);
+    let sum = Sum { terms: terms.len(), gated: factors.computed.is_some(), activation };
+    let of = |i: usize| &terms[i.min(terms.len() - 1)];
+    let heights = [0, 1, 2, 3].map(|i| of(i).size[0]);
+    let widths = [0, 1, 2, 3].map(|i| of(i).size[1]);
+    // SAFETY: the buffers have these lengths, and threads beyond `count` stop
+    unsafe {
+        let map = |i: usize| {
+            let Term { map, size } = of(i).clone();
+            BufferArg::from_raw_parts(map, batch * size[0] * size[1] * channels)
+        };
+        let gate = factors.computed.unwrap_or_else(|| terms[0].map.clone());
+        sum_kernel::launch_unchecked(
+            &launcher.client,
+            cubes,
+            dim,
+            width,
+            map(0),
+            map(1),
+            map(2),
+            map(3),
+            BufferArg::from_raw_parts(factors.constant, terms.len() * channels),
+            BufferArg::from_raw_parts(gate, batch * channels),
+            BufferArg::from_raw_parts(factors.bias, channels),
+            BufferArg::from_raw_parts(output, target.pixels() * channels),
+            four(heights),
+            four(widths),
+            height as u32,
+            columns as u32,
+            vectors as u32,
+            count as u32,
+            sum,
+            launcher.float,
+        );
+    }
+}
+
+/// What a pool is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolWindow {
+    pub pool: Pool,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+}
+
+#[cube(launch_unchecked)]
+fn pool_kernel<F: Float, N: Size>(
+    input: &[Vector<F, N>],
+    output: &mut [Vector<F, N>],
+    in_height: u32,
+    in_width: u32,
+    height: u32,
+    width: u32,
+    pad_top: u32,
+    pad_left: u32,
+    vectors: u32,
+    count: u32,
+    #[comptime] window: PoolWindow,
+    #[define(F)] _float: cubecl::ir::ElemType,
+) {
+    let at = ABSOLUTE_POS as u32;
+    if at >= count {
+        terminate!();
+    }
+    let vector = at % vectors;
+    let rest = at / vectors;
+    let x = rest % width;
+    let rest = rest / width;
+    let y = rest % height;
+    let picture = rest / height;
+    let is_max = comptime!(window.pool == Pool::Max);
+    let lowest = comptime!(if is_max { f32::MIN } else { 0.0 });
+    let mut value = Vector::<f32, N>::new(lowest);
+    for ky in 0..comptime!(window.kernel[0] as u32) {
+        let row = y * comptime!(window.stride[0] as u32) + ky - pad_top;
+        for kx in 0..comptime!(window.kernel[1] as u32) {
+            let column = x * comptime!(window.stride[1] as u32) + kx - pad_left;
+            // both wrap around where they are before the map
+            if row < in_height && column < in_width {
+                let place = ((picture * in_height + row) * in_width + column) * vectors + vector;
+                let input = Vector::<f32, N>::cast_from(input[place as usize]);
+                if is_max {
+                    value = max(value, input);
+                } else {
+                    value += input;
+                }
+            }
+        }
+    }
+    if comptime!(!is_max) {
+        let share = comptime!(1.0 / (window.kernel[0] * window.kernel[1]) as f32);
+        value *= Vector::<f32, N>::new(share);
+    }
+    output[at as usize] = Vector::cast_from(value);
+}
+
+/// A pool; zeros outside of the map count in an average.
+///
+/// # Shapes
+/// - `input`: `[batch, in_height, in_width, channels]`
+/// - `output`: `[batch, height, width, channels]`
+pub fn pool(
+    launcher: &Launcher,
+    input: Handle,
+    in_size: [usize; 2],
+    pad: [usize; 2],
+    output: Handle,
+    target: &Target,
+    window: PoolWindow,
+) {
+    let Target { batch, channels, size } = *target;
+    let width = width(&[channels]);
+    let vectors = channels / width;
+    let count = target.pixels() * vectors;
+    let (cubes, dim) = threads(count);
+    // SAFETY: the buffers have these lengths, and threads beyond `count` stop
+    unsafe {
+        pool_kernel::launch_unchecked(
+            &launcher.client,
+            cubes,
+            dim,
+            width,
+            BufferArg::from_raw_parts(input, batch * in_size[0] * in_size[1] * channels),
+            BufferArg::from_raw_parts(output, target.pixels() * channels),
+            in_size[0] as u32,
+            in_size[1] as u32,
+            size[0] as u32,
+            size[1] as u32,
+            pad[0] as u32,
+            pad[1] as u32,
+            vectors as u32,
+            count as u32,
+            window,
+            launcher.float,
+        );
+    }
+}
+
+#[cube(launch_unchecked)]
+fn interpolate_kernel<F: Float, N: Size>(
+    input: &[Vector<F, N>],
+    rows: &[u32],
+    row_weights: &[f32],
+    columns: &[u32],
+    column_weights: &[f32],
+    output: &mut [Vector<F, N>],
+    in_height: u32,
+    in_width: u32,
+    height: u32,
+    width: u32,
+    vectors: u32,
+    count: u32,
+    #[comptime] taps: u32,
+    #[define(F)] _float: cubecl::ir::ElemType,
+) {
+    let at = ABSOLUTE_POS as u32;
+    if at >= count {
+        terminate!();
+    }
+    let vector = at % vectors;
+    let rest = at / vectors;
+    let x = rest % width;
+    let rest = rest / width;
+    let y = rest % height;
+    let picture = rest / height;
+    let mut value = Vector::<f32, N>::new(0.0);
+    for ky in 0..taps {
+        let line = (picture * in_height + rows[(y * taps + ky) as usize]) * in_width;
+        let mut sum = Vector::<f32, N>::new(0.0);
+        for kx in 0..taps {
+            let tap = (x * taps + kx) as usize;
+            let place = (line + columns[tap]) * vectors + vector;
+            let input = Vector::<f32, N>::cast_from(input[place as usize]);
+            sum += input * Vector::<f32, N>::new(column_weights[tap]);
+        }
+        value += sum * Vector::<f32, N>::new(row_weights[(y * taps + ky) as usize]);
+    }
+    output[at as usize] = Vector::cast_from(value);
+}
+
+/// For each output of an axis `count` inputs and their weights, on the device.
+#[derive(Clone)]
+pub struct Taps {
+    pub count: usize,
+    pub places: Handle,
+    pub weights: Handle,
+}
+
+/// Interpolates.
+///
+/// # Shapes
+/// - `input`: `[batch, in_height, in_width, channels]`
+/// - `output`: `[batch, height, width, channels]`
+pub fn interpolate(
+    launcher: &Launcher,
+    input: Handle,
+    in_size: [usize; 2],
+    [rows, columns]: [Taps; 2],
+    output: Handle,
+    target: &Target,
+) {
+    let Target { batch, channels, size } = *target;
+    let width = width(&[channels]);
+    let vectors = channels / width;
+    let count = target.pixels() * vectors;
+    let (cubes, dim) = threads(count);
+    // SAFETY: the buffers have these lengths, and threads beyond `count` stop
+    unsafe {
+        let buffer = |handle: Handle, length: usize| BufferArg::from_raw_parts(handle, length);
+        interpolate_kernel::launch_unchecked(
+            &launcher.client,
+            cubes,
+            dim,
+            width,
+            buffer(input, batch * in_size[0] * in_size[1] * channels),
+            buffer(rows.places, size[0] * rows.count),
+            buffer(rows.weights, size[0] * rows.count),
+            buffer(columns.places, size[1] * columns.count),
+            buffer(columns.weights, size[1] * columns.count),
+            buffer(output, target.pixels() * channels),
+            in_size[0] as u32,
+            in_size[1] as u32,
+            size[0] as u32,
+            size[1] as u32,
+            vectors as u32,
+            count as u32,
+            rows.count as u32,
+            launcher.float,
+        );
+    }
+}
+
+#[cube(launch_unchecked)]
+fn copy_kernel<F: Float, N: Size>(
+    input: &[Vector<F, N>],
+    output: &mut [Vector<F, N>],
+    in_vectors: u32,
+    in_first: u32,
+    out_vectors: u32,
+    out_first: u32,
+    vectors: u32,
+    count: u32,
+    #[define(F)] _float: cubecl::ir::ElemType,
+) {
+    let at = ABSOLUTE_POS as u32;
+    if at >= count {
+        terminate!();
+    }
+    let vector = at % vectors;
+    let pixel = at / vectors;
+    output[(pixel * out_vectors + out_first + vector) as usize] =
+        input[(pixel * in_vectors + in_first + vector) as usize];
+}
+
+/// Channels of a map, from the first of them.
+#[derive(Clone)]
+pub struct Channels {
+    pub map: Handle,
+    pub of: usize,
+    pub first: usize,
+}
+
+/// Copies `channels` channels of every pixel.
+pub fn copy_channels(launcher: &Launcher, from: Channels, to: Channels, pixels: usize, channels: usize) {
+    let width = width(&[from.of, from.first, to.of, to.first, channels]);
+    let count = pixels * channels / width;
+    let (cubes, dim) = threads(count);
+    // SAFETY: the buffers have these lengths, and threads beyond `count` stop
+    unsafe {
+        copy_kernel::launch_unchecked(
+            &launcher.client,
+            cubes,
+            dim,
+            width,
+            BufferArg::from_raw_parts(from.map, pixels * from.of),
+            BufferArg::from_raw_parts(to.map, pixels * to.of),
+            (from.of / width) as u32,
+            (from.first / width) as u32,
+            (to.of / width) as u32,
+            (to.first / width) as u32,
+            (channels / width) as u32,
+            count as u32,
+            launcher.float,
+        );
+    }
+}
+
+#[cube(launch_unchecked)]
+fn import_kernel<F: Float, I: Float>(
+    input: &[I],
+    output: &mut [F],
+    strides: Four,
+    height: u32,
+    width: u32,
+    channels: u32,
+    padded: u32,
+    count: u32,
+    #[define(F)] _float: cubecl::ir::ElemType,
+    #[define(I)] _given: cubecl::ir::ElemType,
+) {
+    let at = ABSOLUTE_POS as u32;
+    if at >= count {
+        terminate!();
+    }
+    let channel = at % padded;
+    let rest = at / padded;
+    let x = rest % width;
+    let rest = rest / width;
+    let y = rest % height;
+    let picture = rest / height;
+    let mut value = F::from_int(0);
+    if channel < channels {
+        let place = picture * strides.a + channel * strides.b + y * strides.c + x * strides.d;
+        value = F::cast_from(input[place as usize]);
+    }
+    output[at as usize] = value;
+}
+
+/// A map as it is given.
+pub struct Given {
+    pub map: Handle,
+    pub float: cubecl::ir::ElemType,
+    /// Of batch, channels, rows and columns.
+    pub strides: [usize; 4],
+    pub channels: usize,
+}
+
+/// The first map: channels last, filled up with zeros to the target's.
+pub fn import(launcher: &Launcher, given: Given, output: Handle, target: &Target) {
+    let Target { batch, channels, size: [height, width] } = *target;
+    let count = target.pixels() * channels;
+    let (cubes, dim) = threads(count);
+    let [pictures, planes, rows, columns] = given.strides;
+    let reach = (batch - 1) * pictures + (given.channels - 1) * planes + (height - 1) * rows;
+    // SAFETY: the buffers have these lengths, and threads beyond `count` stop
+    unsafe {
+        import_kernel::launch_unchecked(
+            &launcher.client,
+            cubes,
+            dim,
+            BufferArg::from_raw_parts(given.map, reach + (width - 1) * columns + 1),
+            BufferArg::from_raw_parts(output, count),
+            four(given.strides),
+            height as u32,
+            width as u32,
+            given.channels as u32,
+            channels as u32,
+            count as u32,
+            launcher.float,
+            given.float,
+        );
+    }
+}

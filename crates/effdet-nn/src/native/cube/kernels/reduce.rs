@@ -1,0 +1,242 @@
+//! Sums over pixels, and the small matrix products of squeeze-and-excite.
+
+use cubecl::ir::{ElemType, FloatKind};
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use super::activation::activated;
+use super::{Launcher, THREADS, cubes, width};
+use crate::Activation;
+
+const SINGLE: ElemType = ElemType::Float(FloatKind::F32);
+
+/// The threads of a cube that adds up pixels: lanes take channels, lines take pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grid {
+    pub lanes: u32,
+    pub lines: u32,
+}
+
+/// Pixels that a thread adds up at least.
+const LEAST: usize = 16;
+/// Parts that pixels are divided into at most.
+const PARTS: usize = 256;
+
+impl Grid {
+    /// As many lanes as there are vectors of channels, up to a plane's, and the parts that so many pixels are divided
+    /// into, each a cube of its own.
+    pub fn over(pixels: usize, vectors: usize) -> (Self, usize) {
+        let lanes = vectors.next_power_of_two().clamp(1, 32) as u32;
+        let grid = Self { lanes, lines: THREADS / lanes };
+        let parts = pixels.div_ceil(LEAST * grid.lines as usize);
+        (grid, parts.clamp(1, (PARTS / grid.groups(vectors)).max(16)))
+    }
+
+    /// Cubes next to each other in the channels.
+    pub fn groups(self, vectors: usize) -> usize {
+        vectors.div_ceil(self.lanes as usize)
+    }
+
+    pub fn dim(self) -> CubeDim {
+        CubeDim::new_1d(THREADS)
+    }
+}
+
+/// The sum of a cube's lines, in the first of them.
+#[cube]
+pub(super) fn total<N: Size>(own: Vector<f32, N>, #[comptime] grid: Grid) -> Vector<f32, N> {
+    let mut sums = Shared::<[Vector<f32, N>]>::new_slice(comptime!((grid.lanes * grid.lines) as usize));
+    sync_cube();
+    sums[UNIT_POS as usize] = own;
+    sync_cube();
+    let mut sum = own;
+    if UNIT_POS < grid.lanes {
+        for line in 1..grid.lines {
+            sum += sums[(UNIT_POS + line * grid.lanes) as usize];
+        }
+    }
+    sum
+}
+
+/// Numbers of single precision that [`mean`] keeps partial sums in.
+pub fn partial_sums([batch, pixels, channels]: [usize; 3]) -> usize {
+    let (_, parts) = Grid::over(pixels, channels / width(&[channels]));
+    batch * parts * channels
+}
+
+#[cube(launch_unchecked)]
+fn sum_pixels_kernel<F: Float, O: Float, N: Size>(
+    input: &[Vector<F, N>],
+    output: &mut [Vector<O, N>],
+    pixels: u32,
+    vectors: u32,
+    groups: u32,
+    parts: u32,
+    count: u32,
+    scale: f32,
+    #[comptime] grid: Grid,
+    #[define(F)] _float: ElemType,
+    #[define(O)] _out: ElemType,
+) {
+    let position = CUBE_POS as u32;
+    if position >= count {
+        terminate!();
+    }
+    let lane = UNIT_POS % grid.lanes;
+    let line = UNIT_POS / grid.lanes;
+    let vector = (position % groups) * grid.lanes + lane;
+    let rest = position / groups;
+    let part = rest % parts;
+    let picture = rest / parts;
+    let share = pixels.div_ceil(parts);
+    let first = part * share;
+    let end = min(first + share, pixels);
+    let mut sum = Vector::<f32, N>::new(0.0);
+    if vector < vectors {
+        for pixel in range_stepped(first + line, end, grid.lines) {
+            let place = (picture * pixels + pixel) * vectors + vector;
+            sum += Vector::<f32, N>::cast_from(input[place as usize]);
+        }
+    }
+    let sum = total::<N>(sum, grid);
+    if line == 0 && vector < vectors {
+        let scaled = sum * Vector::<f32, N>::new(scale);
+        output[((picture * parts + part) * vectors + vector) as usize] = Vector::cast_from(scaled);
+    }
+}
+
+/// The mean of every channel.
+///
+/// # Shapes
+/// - `input`: `[batch, pixels, channels]`
+/// - `partial`: [`partial_sums`] numbers of single precision
+/// - `output`: `[batch, channels]`
+pub fn mean(
+    launcher: &Launcher,
+    input: Handle,
+    partial: Handle,
+    output: Handle,
+    [batch, pixels, channels]: [usize; 3],
+) {
+    let scale = 1.0 / pixels as f32;
+    let (_, parts) = Grid::over(pixels, channels / width(&[channels]));
+    if parts == 1 {
+        let types = [launcher.float, launcher.float];
+        return add_up(launcher, [input, output], [batch, pixels, channels], 1, scale, types);
+    }
+    let types = [launcher.float, SINGLE];
+    add_up(launcher, [input, partial.clone()], [batch, pixels, channels], parts, 1.0, types);
+    let types = [SINGLE, launcher.float];
+    add_up(launcher, [partial, output], [batch, parts, channels], 1, scale, types);
+}
+
+fn add_up(
+    launcher: &Launcher,
+    [input, output]: [Handle; 2],
+    [batch, pixels, channels]: [usize; 3],
+    parts: usize,
+    scale: f32,
+    [from, to]: [ElemType; 2],
+) {
+    let width = width(&[channels]);
+    let vectors = channels / width;
+    let (grid, _) = Grid::over(pixels, vectors);
+    let count = batch * parts * grid.groups(vectors);
+    // SAFETY: the buffers have these lengths, and cubes beyond `count` stop
+    unsafe {
+        sum_pixels_kernel::launch_unchecked(
+            &launcher.client,
+            cubes(count),
+            grid.dim(),
+            width,
+            BufferArg::from_raw_parts(input, batch * pixels * channels),
+            BufferArg::from_raw_parts(output, batch * parts * channels),
+            pixels as u32,
+            vectors as u32,
+            grid.groups(vectors) as u32,
+            parts as u32,
+            count as u32,
+            scale,
+            grid,
+            from,
+            to,
+        );
+    }
+}
+
+/// Outputs and parts of the depth of a cube of [`few_rows`].
+const ROW_GRID: Grid = Grid { lanes: 32, lines: THREADS / 32 };
+
+#[cube(launch_unchecked)]
+fn few_rows_kernel<F: Float>(
+    input: &[F],
+    weight: &[F],
+    bias: &[f32],
+    output: &mut [F],
+    depth: u32,
+    channels: u32,
+    padded_channels: u32,
+    groups: u32,
+    count: u32,
+    #[comptime] activation: Activation,
+    #[comptime] grid: Grid,
+    #[define(F)] _float: ElemType,
+) {
+    let position = CUBE_POS as u32;
+    if position >= count {
+        terminate!();
+    }
+    let line = UNIT_POS / grid.lanes;
+    let channel = (position % groups) * grid.lanes + UNIT_POS % grid.lanes;
+    let row = position / groups;
+    let mut sum = Vector::<f32, Const<1>>::new(0.0);
+    if channel < channels {
+        for k in range_stepped(line, depth, grid.lines) {
+            let factor = f32::cast_from(weight[(k * padded_channels + channel) as usize]);
+            let product = f32::cast_from(input[(row * depth + k) as usize]) * factor;
+            sum += Vector::<f32, Const<1>>::new(product);
+        }
+    }
+    let sum = total::<Const<1>>(sum, grid);
+    if line == 0 && channel < channels {
+        let value = sum + Vector::<f32, Const<1>>::new(bias[channel as usize]);
+        let value = activated::<Const<1>>(value, activation);
+        output[(row * channels + channel) as usize] = F::cast_from(value.extract(0usize));
+    }
+}
+
+/// `activation(input · weight + bias)` for few rows.
+///
+/// # Shapes
+/// - `input`: `[rows, depth]`
+/// - `weight`: `[depth, padded_channels]` or more rows, `bias`: `[padded_channels]`
+/// - `output`: `[rows, channels]`
+pub fn few_rows(
+    launcher: &Launcher,
+    [input, weight, bias, output]: [Handle; 4],
+    [rows, depth, channels, padded_channels]: [usize; 4],
+    activation: Activation,
+) {
+    let groups = channels.div_ceil(ROW_GRID.lanes as usize);
+    let count = rows * groups;
+    // SAFETY: the buffers have these lengths, and cubes beyond `count` stop
+    unsafe {
+        few_rows_kernel::launch_unchecked(
+            &launcher.client,
+            cubes(count),
+            ROW_GRID.dim(),
+            BufferArg::from_raw_parts(input, rows * depth),
+            BufferArg::from_raw_parts(weight, depth * padded_channels),
+            BufferArg::from_raw_parts(bias, padded_channels),
+            BufferArg::from_raw_parts(output, rows * channels),
+            depth as u32,
+            channels as u32,
+            padded_channels as u32,
+            groups as u32,
+            count as u32,
+            activation,
+            ROW_GRID,
+            launcher.float,
+        );
+    }
+}

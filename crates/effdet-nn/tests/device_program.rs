@@ -1,0 +1,184 @@
+//! Networks compiled for a device of CubeCL, layer by layer beside the same layers on the processor.
+//!
+//! ```sh
+//! EFFDET_DEVICE=wgpu cargo test -p effdet-nn --features flex,wgpu --test device_program
+//! ```
+#![cfg(all(feature = "cube", feature = "flex"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use burn::module::Module;
+use burn::tensor::{Device, Distribution, Tensor};
+use effdet_nn::native::DeviceProgram;
+use effdet_nn::{
+    Activation, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, FeatureMap, Padding, Pool, Recorded,
+    ResizeMode, record_all,
+};
+
+fn device() -> Device {
+    let name = std::env::var("EFFDET_DEVICE").unwrap_or_else(|_| "wgpu".to_owned());
+    effdet_nn::device(&name).unwrap()
+}
+
+/// Tensor cores take single precision in ten bits of mantissa.
+fn allowed() -> f32 {
+    if std::env::var("EFFDET_DEVICE").is_ok_and(|name| name.starts_with("cuda")) { 5e-3 } else { 2e-5 }
+}
+
+/// A computation written once for both kinds of maps.
+trait Network {
+    fn forward<M: FeatureMap>(&self, maps: Vec<M>) -> Vec<M>;
+}
+
+fn numbers(map: Tensor<4>) -> Vec<f32> {
+    map.into_data().try_to_vec().unwrap()
+}
+
+/// The largest difference of each output, in deviations of it.
+fn differences(network: &impl Network, shapes: &[[usize; 4]]) -> Vec<f32> {
+    let host = Device::flex();
+    host.seed(5);
+    let random = |shape: &[usize; 4]| Tensor::<4>::random(*shape, Distribution::Normal(0.3, 1.0), &host);
+    let inputs: Vec<_> = shapes.iter().map(random).collect();
+    let expected: Vec<_> = network.forward(inputs.clone()).into_iter().map(numbers).collect();
+    let one: Vec<_> = shapes.iter().map(|[_, c, h, w]| [1, *c, *h, *w]).collect();
+    let graph = record_all(&one, |maps: Vec<Recorded>| network.forward(maps)).unwrap();
+    let program = DeviceProgram::compile(&graph).unwrap();
+    let device = device();
+    let mut worst = vec![0.0f32; expected.len()];
+    // the second time recorded launches are replayed
+    for _ in 0..2 {
+        let given =
+            inputs.iter().map(|input| Tensor::from_data(input.clone().into_data(), &device)).collect();
+        let outputs = program.forward(given);
+        assert_eq!(outputs.len(), expected.len());
+        for ((output, expected), worst) in outputs.into_iter().zip(&expected).zip(&mut worst) {
+            let output = numbers(output);
+            assert_eq!(output.len(), expected.len());
+            let mean = expected.iter().sum::<f32>() / expected.len() as f32;
+            let variance = expected.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / expected.len() as f32;
+            for (a, b) in output.iter().zip(expected) {
+                let off = (a - b).abs() / variance.sqrt().max(1e-6);
+                *worst = if off.is_nan() { f32::INFINITY } else { worst.max(off) };
+            }
+        }
+    }
+    worst
+}
+
+fn check(name: &str, network: &impl Network, shapes: &[[usize; 4]]) {
+    let off = differences(network, shapes);
+    assert!(off.iter().all(|off| *off < allowed()), "{name} on {shapes:?}: {off:?}");
+}
+
+struct Conv(Conv2d, Activation);
+
+impl Network for Conv {
+    fn forward<M: FeatureMap>(&self, maps: Vec<M>) -> Vec<M> {
+        maps.into_iter().map(|map| self.0.forward(map).activate(self.1)).collect()
+    }
+}
+
+fn conv(config: Conv2dConfig) -> Conv2d {
+    config.with_padding(Padding::Same).with_bias(true).with_bias_value(0.2).init(&Device::flex())
+}
+
+#[test]
+fn convolutions() {
+    let cases = [
+        (Conv2dConfig::new(16, 24, 1), [2, 16, 9, 7], Activation::Identity),
+        (Conv2dConfig::new(64, 96, 1), [3, 64, 16, 16], Activation::Swish),
+        (Conv2dConfig::new(40, 810, 1), [1, 40, 5, 5], Activation::Identity),
+        (Conv2dConfig::new(7, 5, 1), [2, 7, 4, 6], Activation::HardSwish),
+        (Conv2dConfig::new(3, 32, 3).with_stride(2), [2, 3, 33, 31], Activation::Relu6),
+        (Conv2dConfig::new(24, 40, 3), [2, 24, 10, 11], Activation::Mish),
+        (Conv2dConfig::new(8, 16, 1).with_stride(2), [1, 8, 10, 11], Activation::LeakyRelu),
+    ];
+    for (config, shape, activation) in cases {
+        check(&format!("{config:?}"), &Conv(conv(config), activation), &[shape]);
+    }
+}
+
+#[test]
+fn depthwise_convolutions() {
+    let cases = [
+        (Conv2dConfig::depthwise(32, 3), [2, 32, 13, 10], Activation::Swish),
+        (Conv2dConfig::depthwise(32, 5), [1, 32, 13, 10], Activation::HardSigmoid),
+        (Conv2dConfig::depthwise(6, 5).with_stride(2), [2, 6, 13, 10], Activation::Sigmoid),
+        (Conv2dConfig::depthwise(9, 3).with_stride(2), [2, 9, 8, 8], Activation::Relu),
+    ];
+    for (config, shape, activation) in cases {
+        check(&format!("{config:?}"), &Conv(conv(config), activation), &[shape]);
+    }
+}
+
+struct Excited([Conv2d; 4]);
+
+impl Network for Excited {
+    fn forward<M: FeatureMap>(&self, maps: Vec<M>) -> Vec<M> {
+        let [depthwise, reduce, expand, project] = &self.0;
+        let map = maps.into_iter().next().unwrap();
+        let inner = depthwise.forward(map.clone()).activate(Activation::Swish);
+        let mean = inner.clone().global_mean();
+        let gate = reduce.forward(mean.clone()).activate(Activation::Swish);
+        let gate = expand.forward(gate).activate(Activation::Sigmoid);
+        vec![
+            project.forward(inner.clone().gate(gate.clone())).plus(map),
+            mean,
+            gate.clone(),
+            inner.gate(gate),
+        ]
+    }
+}
+
+#[test]
+fn squeeze_and_excite_with_a_residual() {
+    let network = Excited([
+        conv(Conv2dConfig::depthwise(48, 3)),
+        conv(Conv2dConfig::new(48, 12, 1)),
+        conv(Conv2dConfig::new(12, 48, 1)),
+        conv(Conv2dConfig::new(48, 48, 1)),
+    ]);
+    check("squeeze and excite", &network, &[[3, 48, 40, 36]]);
+}
+
+struct Pixelwise;
+
+impl Network for Pixelwise {
+    fn forward<M: FeatureMap>(&self, maps: Vec<M>) -> Vec<M> {
+        let Ok([fine, middle, coarse]) = <[M; 3]>::try_from(maps) else { return Vec::new() };
+        let [_, _, height, width] = middle.dims();
+        let weight = |value: f32| Tensor::<4>::full([1, 1, 1, 1], value, &Device::flex());
+        let resized = |mode| coarse.clone().resize([height, width], mode);
+        let pooled = fine.clone().pool2d(Pool::Max, [3, 3], [2, 2], Padding::Same);
+        let sum = pooled.scale(weight(0.3)).plus(middle.clone().scale(weight(0.5)));
+        vec![
+            sum.plus(resized(ResizeMode::Nearest).scale(weight(0.2))).activate(Activation::Swish),
+            fine.pool2d(Pool::Average, [2, 2], [2, 2], Padding::Same),
+            M::cat_channels(vec![middle.narrow_channels(4, 8), resized(ResizeMode::Nearest)]),
+            resized(ResizeMode::Bilinear),
+            resized(ResizeMode::Bicubic),
+            coarse.global_mean(),
+        ]
+    }
+}
+
+#[test]
+fn sums_pools_and_resizes() {
+    check("pixelwise", &Pixelwise, &[[2, 24, 18, 14], [2, 24, 9, 7], [2, 24, 5, 4]]);
+}
+
+struct Normed(Conv2d, BatchNorm);
+
+impl Network for Normed {
+    fn forward<M: FeatureMap>(&self, maps: Vec<M>) -> Vec<M> {
+        maps.into_iter().map(|map| map.conv2d(&self.0).batch_norm(&self.1)).collect()
+    }
+}
+
+#[test]
+fn a_batch_norm_is_folded() {
+    let host = Device::flex();
+    let norm = BatchNormConfig::new(40).with_activation(Activation::Swish).init(&host);
+    let network = Normed(Conv2dConfig::new(16, 40, 1).init(&host), norm.valid());
+    check("batch norm", &network, &[[2, 16, 9, 7]]);
+}
