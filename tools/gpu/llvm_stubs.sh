@@ -3,7 +3,7 @@
 #
 #   tools/gpu/llvm_stubs.sh target/llvm-stubs
 #   export DOCS_RS=1 RUSTFLAGS="-C link-arg=$PWD/target/llvm-stubs/libllvm_stubs.a"
-#   cargo build --release -p effdet-cli --features cuda,effdet-nn/nvrtc
+#   cargo build --release -p effdet-cli -p effdet-nn --features effdet-cli/cuda,effdet-nn/nvrtc
 #
 # DOCS_RS keeps the build scripts from fetching LLVM. Needs a C compiler and python3.
 set -euo pipefail

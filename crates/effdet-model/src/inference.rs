@@ -25,8 +25,8 @@ pub struct Inference {
     device_programs: Cache<DeviceProgram>,
 }
 
-/// Programs by `[channels, height, width]` of a picture.
-type Cache<T> = Mutex<Vec<([usize; 3], T)>>;
+/// Programs by `[channels, height, width]` of a picture, or why there is none: that is not found out again for every batch.
+type Cache<T> = Mutex<Vec<([usize; 3], Result<T, String>)>>;
 
 fn cached<T: Clone>(
     cache: &Cache<T>,
@@ -35,14 +35,14 @@ fn cached<T: Clone>(
 ) -> Result<T, String> {
     let mut programs = cache.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, program)) = programs.iter().find(|(of, _)| *of == shape) {
-        return Ok(program.clone());
+        return program.clone();
     }
-    let program = compile()?;
+    let program = compile();
     if programs.len() == CACHED_SHAPES {
-        programs.remove(0);
+        drop(programs.remove(0));
     }
     programs.push((shape, program.clone()));
-    Ok(program)
+    program
 }
 
 /// Class logits of every level, then box codes.

@@ -192,7 +192,8 @@ impl Predictor {
     fn device_program(&self, pictures: &Tensor<4>) -> Option<DeviceProgram> {
         let inference = self.inference.as_ref().filter(|_| DeviceProgram::runs_on(&pictures.device()))?;
         let [_, channels, height, width] = pictures.dims();
-        inference.device_program(&self.model, [channels, height, width]).ok()
+        let program = inference.device_program(&self.model, [channels, height, width]).ok()?;
+        program.takes(pictures).then_some(program)
     }
 
     /// The inference form for pictures of this shape, where there is one.

@@ -51,6 +51,24 @@ impl DeviceProgram {
         match self.never {}
     }
 
+    /// Whether the kernels can compute such a batch: floats of single or half precision, and no map of more numbers than
+    /// have an index in 32 bits.
+    pub fn takes(&self, input: &Tensor<4>) -> bool {
+        #[cfg(feature = "cube")]
+        {
+            use burn::tensor::DType;
+            let [batch, ..] = input.dims();
+            batch > 0
+                && matches!(input.dtype(), DType::F32 | DType::F16 | DType::BF16)
+                && self.program.holds(batch)
+        }
+        #[cfg(not(feature = "cube"))]
+        {
+            let _ = input;
+            match self.never {}
+        }
+    }
+
     /// The graph's outputs for a batch, without a record of gradients.
     ///
     /// # Shapes
@@ -58,7 +76,7 @@ impl DeviceProgram {
     /// - outputs: `[batch, channels, height, width]`, channels last in memory
     ///
     /// # Panics
-    /// If inputs have other sizes, or are on a device that [`runs_on`](Self::runs_on) does not name.
+    /// If inputs have other sizes, are not what the program [`takes`](Self::takes), or are on a device that [`runs_on`](Self::runs_on) does not name.
     pub fn forward(&self, inputs: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
         let shapes: Vec<_> = inputs.iter().map(|input| input.dims()).collect();
         let fits = |(shape, of): (&[usize; 4], [usize; 3])| shape[0] == shapes[0][0] && shape[1..] == of;
@@ -68,10 +86,15 @@ impl DeviceProgram {
             "inputs of shape {shapes:?} for a program of {:?}",
             self.input_shapes()
         );
+        assert!(
+            inputs.iter().all(|input| self.takes(input)),
+            "floats that the kernels take, and not too many"
+        );
         #[cfg(feature = "cube")]
         {
             let inputs = inputs.into_iter().map(Tensor::inner).collect();
-            super::cube::forward(&self.program, inputs).unwrap_or_default()
+            #[expect(clippy::expect_used, reason = "their number was compared above")]
+            super::cube::forward(&self.program, inputs).expect("as many inputs as the program has")
         }
         #[cfg(not(feature = "cube"))]
         match self.never {}

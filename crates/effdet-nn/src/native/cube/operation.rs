@@ -11,7 +11,7 @@ use super::program::CubeProgram;
 
 /// What a network is given: a picture, or the maps of three to five levels.
 #[derive(ExtensionType)]
-#[cfg_attr(feature = "fusion", extension_type(fusion))]
+#[extension_type(fusion: cfg(feature = "fusion"))]
 enum Inputs<B: Backend> {
     One(FloatTensor<B>),
     Three(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
@@ -19,18 +19,7 @@ enum Inputs<B: Backend> {
     Five(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
 }
 
-#[cfg(not(feature = "fusion"))]
-#[backend_extension(Cube)]
-trait CompiledNetwork: Backend {
-    fn compiled_network(
-        #[extension_type] inputs: Inputs<Self>,
-        batch: usize,
-        program: Arc<CubeProgram>,
-    ) -> FloatTensor<Self>;
-}
-
-#[cfg(feature = "fusion")]
-#[backend_extension(Cube, Fusion)]
+#[backend_extension(Cube, Fusion: cfg(feature = "fusion"))]
 trait CompiledNetwork: Backend {
     #[fusion(meta = results)]
     fn compiled_network(

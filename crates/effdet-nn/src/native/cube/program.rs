@@ -24,7 +24,7 @@ use crate::native::program::places::{Stretch, assign_places};
 
 /// Sizes of batch that stay compiled; a further one replaces the oldest.
 const BATCHES: usize = 4;
-/// Bytes that every runtime lets a buffer begin at a multiple of.
+/// Maps begin at multiples of so many numbers, whose bytes are a multiple of what any runtime asks of a buffer.
 const ALIGNMENT: usize = 256;
 /// Channels of the first map are filled up to a multiple of this, so that vectors can be read.
 const VECTOR: usize = 4;
@@ -74,6 +74,16 @@ impl CubeProgram {
     pub(in crate::native) fn input_shape(&self, input: usize) -> [usize; 3] {
         let [_, channels, height, width] = self.operations.operations[input].shape;
         [channels, height, width]
+    }
+
+    /// Whether every number of a batch's maps has an index in the kernels' 32 bits.
+    pub(in crate::native) fn holds(&self, batch: usize) -> bool {
+        let operations = (0..self.operations.operations.len()).map(|at| {
+            let [_, _, height, width] = self.operations.operations[at].shape;
+            map_channels(&self.operations, at) * height * width
+        });
+        let largest = operations.max().unwrap_or(0) * batch;
+        largest.max(self.results(batch)) <= u32::MAX as usize
     }
 
     /// Of each output, where it begins among the results of a batch, and its shape.

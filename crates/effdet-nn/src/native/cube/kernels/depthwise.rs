@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 use super::activation::activated;
-use super::{Launcher, threads, width};
+use super::{Launcher, place, threads, width};
 use crate::Activation;
 
 /// What a depthwise convolution is compiled for.
@@ -61,13 +61,9 @@ fn depthwise_kernel<F: Float, N: Size>(
     if at >= count {
         terminate!();
     }
-    let vector = at % vectors;
     let runs = out_width.div_ceil(run as u32);
-    let rest = at / vectors;
-    let first = (rest % runs) * run as u32;
-    let rest = rest / runs;
-    let y = rest % out_height;
-    let picture = rest / out_height;
+    let (picture, y, group, vector) = place(at, out_height, runs, vectors);
+    let first = group * run as u32;
 
     let mut sums = Array::<Vector<f32, N>>::new(run);
     let start = bias[vector as usize];

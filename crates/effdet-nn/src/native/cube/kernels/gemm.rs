@@ -123,45 +123,43 @@ fn load_windows<F: Float, S: Numeric, NI: Size>(
     let width = input.vector_size();
     let per_line = comptime!(tile.depth / width);
     let stride = comptime!((tile.depth + Tile::GAP) / width);
-    let turns = comptime!((tile.pixels * per_line).div_ceil(Tile::THREADS));
+    let turns = comptime!(tile.pixels * per_line / Tile::THREADS);
     #[unroll]
     for turn in 0..turns {
         let slot = UNIT_POS + (turn * Tile::THREADS) as u32;
-        if comptime!(tile.pixels * per_line % Tile::THREADS == 0) || slot < (tile.pixels * per_line) as u32 {
-            let line = slot / per_line as u32;
-            let part = slot % per_line as u32;
-            let pixel = first_pixel + line;
-            let depth = first_depth + part * width as u32;
-            let mut value = Vector::<F, NI>::new(F::from_int(0));
-            if pixel < shape.pixels && depth < shape.depth {
-                let vectors = shape.in_channels / width as u32;
-                if comptime!(product.is_pointwise()) {
-                    value = input[(pixel * vectors + depth / width as u32) as usize];
-                    if comptime!(product.gated) {
-                        let picture = pixel / (shape.out_height * shape.out_width);
-                        value *= gate[(picture * vectors + depth / width as u32) as usize];
-                    }
-                } else {
-                    let x = pixel % shape.out_width;
-                    let rest = pixel / shape.out_width;
-                    let y = rest % shape.out_height;
-                    let picture = rest / shape.out_height;
-                    let tap = depth / shape.in_channels;
-                    let channel = depth % shape.in_channels;
-                    let kernel = comptime!(product.kernel as u32);
-                    let dilation = comptime!(product.dilation as u32);
-                    let product_stride = comptime!(product.stride as u32);
-                    // both wrap around where they are before the map
-                    let row = y * product_stride + (tap / kernel) * dilation - shape.pad_top;
-                    let column = x * product_stride + (tap % kernel) * dilation - shape.pad_left;
-                    if row < shape.in_height && column < shape.in_width {
-                        let place = (picture * shape.in_height + row) * shape.in_width + column;
-                        value = input[(place * vectors + channel / width as u32) as usize];
-                    }
+        let line = slot / per_line as u32;
+        let part = slot % per_line as u32;
+        let pixel = first_pixel + line;
+        let depth = first_depth + part * width as u32;
+        let mut value = Vector::<F, NI>::new(F::from_int(0));
+        if pixel < shape.pixels && depth < shape.depth {
+            let vectors = shape.in_channels / width as u32;
+            if comptime!(product.is_pointwise()) {
+                value = input[(pixel * vectors + depth / width as u32) as usize];
+                if comptime!(product.gated) {
+                    let picture = pixel / (shape.out_height * shape.out_width);
+                    value *= gate[(picture * vectors + depth / width as u32) as usize];
+                }
+            } else {
+                let x = pixel % shape.out_width;
+                let rest = pixel / shape.out_width;
+                let y = rest % shape.out_height;
+                let picture = rest / shape.out_height;
+                let tap = depth / shape.in_channels;
+                let channel = depth % shape.in_channels;
+                let kernel = comptime!(product.kernel as u32);
+                let dilation = comptime!(product.dilation as u32);
+                let product_stride = comptime!(product.stride as u32);
+                // both wrap around where they are before the map
+                let row = y * product_stride + (tap / kernel) * dilation - shape.pad_top;
+                let column = x * product_stride + (tap % kernel) * dilation - shape.pad_left;
+                if row < shape.in_height && column < shape.in_width {
+                    let place = (picture * shape.in_height + row) * shape.in_width + column;
+                    value = input[(place * vectors + channel / width as u32) as usize];
                 }
             }
-            stage[line as usize * stride + part as usize] = Vector::cast_from(value);
         }
+        stage[line as usize * stride + part as usize] = Vector::cast_from(value);
     }
 }
 
@@ -177,16 +175,14 @@ fn load_filters<F: Float, S: Numeric>(
 ) {
     let per_line = comptime!(tile.channels / 4);
     let stride = comptime!((tile.channels + Tile::GAP) / 4);
-    let turns = comptime!((tile.depth * per_line).div_ceil(Tile::THREADS));
+    let turns = comptime!(tile.depth * per_line / Tile::THREADS);
     #[unroll]
     for turn in 0..turns {
         let slot = UNIT_POS + (turn * Tile::THREADS) as u32;
-        if comptime!(tile.depth * per_line % Tile::THREADS == 0) || slot < (tile.depth * per_line) as u32 {
-            let line = slot / per_line as u32;
-            let part = slot % per_line as u32;
-            let place = (first_depth + line) * (shape.padded_channels / 4) + first_channel / 4 + part;
-            stage[line as usize * stride + part as usize] = Vector::cast_from(weight[place as usize]);
-        }
+        let line = slot / per_line as u32;
+        let part = slot % per_line as u32;
+        let place = (first_depth + line) * (shape.padded_channels / 4) + first_channel / 4 + part;
+        stage[line as usize * stride + part as usize] = Vector::cast_from(weight[place as usize]);
     }
 }
 

@@ -35,6 +35,14 @@ pub(super) fn threads(count: usize) -> (CubeCount, CubeDim) {
     (cubes(count.div_ceil(THREADS as usize)), CubeDim::new_1d(THREADS))
 }
 
+/// Picture, row, column and vector of channels of the thread's number in a map.
+#[cube]
+pub(super) fn place(at: u32, height: u32, width: u32, vectors: u32) -> (u32, u32, u32, u32) {
+    let pixel = at / vectors;
+    let line = pixel / width;
+    (line / height, line % height, pixel % width, at % vectors)
+}
+
 /// The widest vector of channels, at most four, that all of these numbers are multiples of.
 pub(super) fn width(channels: &[usize]) -> usize {
     [4, 2].into_iter().find(|width| channels.iter().all(|c| c.is_multiple_of(*width))).unwrap_or(1)

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 use super::activation::activated;
-use super::{Launcher, threads, width};
+use super::{Launcher, place, threads, width};
 use crate::{Activation, Pool};
 
 /// What a weighted sum is compiled for.
@@ -87,13 +87,8 @@ fn sum_kernel<F: Float, N: Size>(
     if at >= count {
         terminate!();
     }
-    let vector = at % vectors;
-    let rest = at / vectors;
-    let x = rest % width;
-    let rest = rest / width;
-    let y = rest % height;
-    let picture = rest / height;
-    let place = (picture, y, x, vector);
+    let place = place(at, height, width, vectors);
+    let (picture, _, _, vector) = place;
     let mut value = bias[vector as usize];
     if comptime!(sum.gated) {
         let factor = Vector::<f32, N>::cast_from(gate[(picture * vectors + vector) as usize]);
@@ -216,12 +211,7 @@ fn pool_kernel<F: Float, N: Size>(
     if at >= count {
         terminate!();
     }
-    let vector = at % vectors;
-    let rest = at / vectors;
-    let x = rest % width;
-    let rest = rest / width;
-    let y = rest % height;
-    let picture = rest / height;
+    let (picture, y, x, vector) = place(at, height, width, vectors);
     let is_max = comptime!(window.pool == Pool::Max);
     let lowest = comptime!(if is_max { f32::MIN } else { 0.0 });
     let mut value = Vector::<f32, N>::new(lowest);
@@ -311,12 +301,7 @@ fn interpolate_kernel<F: Float, N: Size>(
     if at >= count {
         terminate!();
     }
-    let vector = at % vectors;
-    let rest = at / vectors;
-    let x = rest % width;
-    let rest = rest / width;
-    let y = rest % height;
-    let picture = rest / height;
+    let (picture, y, x, vector) = place(at, height, width, vectors);
     let mut value = Vector::<f32, N>::new(0.0);
     for ky in 0..taps {
         let line = (picture * in_height + rows[(y * taps + ky) as usize]) * in_width;
@@ -456,12 +441,7 @@ fn import_kernel<F: Float, I: Float>(
     if at >= count {
         terminate!();
     }
-    let channel = at % padded;
-    let rest = at / padded;
-    let x = rest % width;
-    let rest = rest / width;
-    let y = rest % height;
-    let picture = rest / height;
+    let (picture, y, x, channel) = place(at, height, width, padded);
     let mut value = F::from_int(0);
     if channel < channels {
         let place = picture * strides.a + channel * strides.b + y * strides.c + x * strides.d;
