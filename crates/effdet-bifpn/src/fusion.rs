@@ -63,12 +63,10 @@ impl FusionMethod {
     /// # Panics
     /// If the shapes differ or the number of inputs is not that of the weights.
     pub(crate) fn fuse<M: FeatureMap>(self, inputs: Vec<M>, weights: Option<&EdgeWeights>) -> M {
-        let normalised = weights.map(|weights| self.normalise(weights));
-        let weighted = inputs.into_iter().enumerate().map(|(i, input)| match &normalised {
-            None => input,
-            Some(weights) => input.scale(weights.clone().narrow(0, i, 1)),
-        });
-        let sum = weighted.reduce(|sum, input| sum.plus(input));
+        let sum = match weights {
+            None => inputs.into_iter().reduce(M::plus),
+            Some(weights) => M::weighted_sum(inputs, self.normalise(weights)),
+        };
         sum.unwrap_or_else(|| unreachable!("a validated graph has no node without inputs"))
     }
 

@@ -491,7 +491,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     pub runs: u16,
 
-    /// Run the network as the framework's operations instead of in its inference form.
+    /// Run the network as the framework's operations, and no kernels of our own, in training steps too.
     #[arg(long)]
     pub composed: bool,
 

@@ -5,6 +5,7 @@ use std::f64::consts::PI;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use crate::places::PlaceOrder;
 use crate::targets::BatchTargets;
 
 /// Keeps quotients of areas and distances finite.
@@ -46,8 +47,14 @@ pub(crate) struct BoxSample {
 }
 
 impl BoxSample {
-    /// Adds the positive anchors of a level; returns the places of their outputs in the flattened tensor.
-    pub(crate) fn extend(&mut self, targets: &BatchTargets, level: usize, kind: BoxLoss) -> Vec<i64> {
+    /// Adds the positive anchors of a level; returns the places of their outputs.
+    pub(crate) fn extend(
+        &mut self,
+        targets: &BatchTargets,
+        level: usize,
+        kind: BoxLoss,
+        order: PlaceOrder,
+    ) -> Vec<i64> {
         let anchors = targets.anchors();
         let (per_cell, range) = (anchors.anchors_per_cell(), anchors.level_range(level));
         let cells = range.len() / per_cell;
@@ -58,7 +65,7 @@ impl BoxSample {
                     continue;
                 }
                 let (cell, anchor) = (index / per_cell, index % per_cell);
-                let place = |i: usize| (((picture * per_cell + anchor) * 4 + i) * cells + cell) as i64;
+                let place = |i: usize| order.place([per_cell * 4, cells], picture, anchor * 4 + i, cell);
                 let code = labels.boxes[range.start + index];
                 if kind == BoxLoss::Huber {
                     // the reference takes a zero for the mark of a background anchor, number by number

@@ -2,14 +2,16 @@
 //!
 //! A picture has millions of logits, of which some thousand go on to non-maximum suppression. Off the host, reading them
 //! all takes longer than the network. Here the device finds the highest and only these are read, with their box codes, in
-//! one transfer for the whole batch. Frameworks sort on the host, so the highest are found without sorting: the least of
-//! them by bisection, then their places from running counts.
+//! one transfer for the whole batch. Frameworks sort on the host, so the highest are found without sorting: by a kernel where
+//! there is one, else the least of them by bisection, then their places from running counts.
 
 use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData};
 
 use crate::Error;
 use crate::top_k::Logit;
 
+/// Groups fill rows of vectors.
+const VECTOR: usize = 4;
 /// Logits that are selected together at first. The highest logits of a map lie in at most as many groups.
 const GROUP: usize = 32;
 /// Stands for what is never a candidate: NaN, and the filling of the last group.
@@ -47,7 +49,7 @@ pub(crate) fn highest_logits(
     }
     let usable = logits.clone().greater_elem(LOWEST);
     let logits = logits.mask_fill(usable.bool_not(), LOWEST);
-    let filling = total.next_multiple_of(GROUP) - total;
+    let filling = total.next_multiple_of(GROUP * VECTOR) - total;
     let logits = if filling > 0 {
         let lowest = logits.clone().narrow(1, 0, filling).zeros_like().add_scalar(LOWEST);
         Tensor::cat(vec![logits, lowest], 1)
@@ -60,10 +62,10 @@ pub(crate) fn highest_logits(
     // Were a group of the highest logits not among the groups with the highest maxima, each of those had a better one.
     let best_of_group = groups.clone().max_dim(2).squeeze_dim::<2>(2);
     let chosen_groups = count.min(all_groups);
-    let (rows, groups_exact, _) = highest(best_of_group, chosen_groups);
+    let (rows, groups_exact) = highest(best_of_group, chosen_groups);
     let spread = rows.clone().unsqueeze_dim::<3>(2).repeat_dim(2, GROUP);
     let values = groups.gather(1, spread).reshape([batch, chosen_groups * GROUP]);
-    let (places, exact, least) = highest(values.clone(), count);
+    let (places, exact) = highest(values.clone(), count);
     let value = values.gather(1, places.clone());
     let row = rows.gather(1, places.clone().div_scalar(GROUP as i64));
     let index = row.mul_scalar(GROUP as i64) + places.remainder_scalar(GROUP as i64);
@@ -74,8 +76,7 @@ pub(crate) fn highest_logits(
     // Anchors and classes are small enough for single precision, their product is not.
     let number = |tensor: Tensor<2, Int>| tensor.cast(FloatDType::F32).unsqueeze_dim::<3>(2);
     let rows = Tensor::cat(vec![value.unsqueeze_dim::<3>(2), number(anchor), number(class), deltas], 2);
-    let exact = groups_exact * exact * least.greater_elem(LOWEST).int().cast(FloatDType::F32);
-    let exact = exact.unsqueeze_dim::<3>(2).repeat_dim(2, 7);
+    let exact = (groups_exact * exact).unsqueeze_dim::<3>(2).repeat_dim(2, 7);
     let data = Tensor::cat(vec![rows, exact], 1).try_into_data().map_err(failed)?;
     unpack(data, count, num_classes)
 }
@@ -94,7 +95,8 @@ fn unpack(
             let index = *anchor as usize * num_classes + *class as usize;
             (Logit { value: *value, index }, [*ty, *tx, *th, *tw])
         };
-        (exact == 1.0).then(|| rows.iter().map(candidate).collect())
+        let usable = exact == 1.0 && rows.iter().all(|[value, ..]| *value > LOWEST);
+        usable.then(|| rows.iter().map(candidate).collect())
     });
     Ok(pictures.collect::<Option<Vec<_>>>().map(|pictures| (pictures, bytes)))
 }
@@ -114,14 +116,17 @@ fn in_order(maps: &[Tensor<4>], width: usize) -> Tensor<3> {
 }
 
 /// Indices of the `count` highest values of every row, ascending; equal values by the lowest indices. With 1 where they
-/// are that and 0 where the bisection did not get there, and the least of them.
+/// are that and 0 where the bisection did not get there.
 ///
 /// # Shapes
 /// - `values`: `[batch, n]`, none NaN, `count` at most `n`
-/// - output: `[batch, count]`, `[batch, 1]`, `[batch, 1]`
-fn highest(values: Tensor<2>, count: usize) -> (Tensor<2, Int>, Tensor<2>, Tensor<2>) {
+/// - output: `[batch, count]`, `[batch, 1]`
+fn highest(values: Tensor<2>, count: usize) -> (Tensor<2, Int>, Tensor<2>) {
     let [batch, n] = values.dims();
     let device = values.device();
+    if let Some(places) = effdet_nn::native::highest_places(&values, count) {
+        return (places, Tensor::ones([batch, 1], (&device, DType::F32)));
+    }
     let (mut low, mut high) = (values.clone().min_dim(1), values.clone().max_dim(1));
     let parts: Vec<f32> = (1..PARTS).map(|i| i as f32 / PARTS as f32).collect();
     let parts = Tensor::<2>::from_data(TensorData::new(parts, [1, PARTS - 1]), (&device, DType::F32));
@@ -149,7 +154,7 @@ fn highest(values: Tensor<2>, count: usize) -> (Tensor<2, Int>, Tensor<2>, Tenso
     let exact = above_in_all.clone().lower_elem(count as i64).int().cast(FloatDType::F32);
     let room = above_in_all.neg().add_scalar(count as i64).repeat_dim(1, n);
     let taken = above + equal.clone().mask_where(equal.greater(room.clone()), room);
-    (place_of_each(taken, count), exact, least)
+    (place_of_each(taken, count), exact)
 }
 
 /// The number of ones so far, itself included, by adding ever longer runs.

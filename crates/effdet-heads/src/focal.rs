@@ -1,7 +1,9 @@
 //! The focal loss over all logits, most of which are negative.
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use effdet_nn::native::{focal_negatives, with_gradient as with_gradient_of};
+
+use crate::places::PlaceOrder;
 
 /// The focal loss, divided by `normalizer`.
 ///
@@ -19,9 +21,9 @@ pub(crate) struct Focal<'a> {
     pub(crate) normalizer: f64,
 }
 
-/// The logits of a level that are no negatives: places in the flattened tensor, and classes.
-#[derive(Default)]
+/// The logits of a level that are no negatives: places and classes.
 pub(crate) struct ClassSample {
+    pub(crate) order: PlaceOrder,
     pub(crate) positive: Vec<(i64, usize)>,
     pub(crate) ignored: Vec<(i64, usize)>,
 }
@@ -38,7 +40,6 @@ impl Focal<'_> {
         let with_gradient = logits.is_autodiff();
         let x = logits.clone().inner();
         let (device, dtype, dims) = (x.device(), x.dtype(), x.dims());
-        let len: usize = dims.iter().product();
 
         let negative = (1.0 - self.alpha) / self.normalizer;
         let weights = self.class_weights.map(|weights| {
@@ -55,15 +56,14 @@ impl Focal<'_> {
             plain.then(|| focal_negatives(&x, self.gamma, self.smoothing / 2.0, negative)).flatten()
         };
         let (mut value, mut gradient) = match at_once() {
-            Some((value, gradient)) => (value, Some(gradient.reshape([len]))),
+            Some((value, gradient)) => (value, Some(gradient)),
             None => {
                 let terms = self.terms(x.clone(), with_gradient);
                 let value = weigh(terms.loss).sum().mul_scalar(negative);
-                (value, terms.gradient.map(|g| weigh(g).mul_scalar(negative).reshape([len])))
+                (value, terms.gradient.map(|g| weigh(g).mul_scalar(negative)))
             }
         };
 
-        let flat = x.reshape([len]);
         let mut correct = |places: &[(i64, usize)], positive: f64| {
             if places.is_empty() {
                 return;
@@ -75,13 +75,13 @@ impl Focal<'_> {
                 Some(weights) => values * weights.clone(),
                 None => values,
             };
-            let x = flat.clone().select(0, indices.clone());
+            let x = sample.order.take(&x, &indices);
             let (now, wanted) = (self.terms(x.clone(), with_gradient), self.terms(x.neg(), with_gradient));
             let loss = wanted.loss.mul_scalar(positive) - now.loss.mul_scalar(negative);
             value = value.clone() + weigh(loss).sum();
             if let (Some(dense), Some(wanted), Some(now)) = (gradient.take(), wanted.gradient, now.gradient) {
                 let change = wanted.mul_scalar(-positive) - now.mul_scalar(negative);
-                gradient = Some(dense.select_assign(0, indices, weigh(change), IndexingUpdateOp::Add));
+                gradient = Some(sample.order.add(dense, &indices, weigh(change)));
             }
         };
         correct(&sample.positive, self.alpha / self.normalizer);
@@ -89,11 +89,10 @@ impl Focal<'_> {
 
         match gradient {
             Some(gradient) => {
-                let shaped = gradient.clone().reshape(dims);
-                if let Some(loss) = with_gradient_of(&logits, &value, &shaped) {
+                if let Some(loss) = with_gradient_of(&logits, &value, &gradient) {
                     return loss;
                 }
-                let linear = (logits.reshape([len]) * gradient).sum();
+                let linear = (logits * gradient).sum();
                 // the value alone, with the slope of the linear form
                 linear.clone() - linear.detach() + value
             }

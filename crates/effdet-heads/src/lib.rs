@@ -44,6 +44,7 @@ pub mod head;
 pub mod loss;
 pub mod merge;
 pub mod nms;
+mod places;
 pub mod targets;
 mod top_k;
 

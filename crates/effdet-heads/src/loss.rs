@@ -7,6 +7,7 @@ use crate::Error;
 use crate::anchors::AnchorLevel;
 use crate::box_loss::{self, BoxLoss, BoxSample};
 use crate::focal::{ClassSample, Focal};
+use crate::places::PlaceOrder;
 use crate::targets::{BatchTargets, IGNORED};
 
 /// Settings of a [`DetectionLoss`].
@@ -206,8 +207,9 @@ impl DetectionLoss {
             normalizer,
         };
         let levels = class_logits.iter().enumerate().map(|(level, logits)| {
-            let sample = class_sample(targets, level, num_classes);
-            focal.forward(single_or_double(logits.clone()), &sample)
+            let logits = single_or_double(logits.clone());
+            let order = PlaceOrder::of(&logits);
+            focal.forward(logits, &class_sample(targets, level, num_classes, order))
         });
         Tensor::cat(levels.collect(), 0).sum()
     }
@@ -217,11 +219,11 @@ impl DetectionLoss {
         let mut sample = BoxSample::default();
         let mut codes = Vec::with_capacity(box_deltas.len());
         for (level, deltas) in box_deltas.iter().enumerate() {
-            let indices = sample.extend(targets, level, kind);
             let deltas = single_or_double(deltas.clone());
-            let [a, b, c, d] = deltas.dims();
-            let indices = Tensor::from_data(indices.as_slice(), &deltas.device().without_autodiff());
-            codes.push(deltas.reshape([a * b * c * d]).select(0, indices));
+            let order = PlaceOrder::of(&deltas);
+            let places = sample.extend(targets, level, kind, order);
+            let places = Tensor::from_data(places.as_slice(), &deltas.device().without_autodiff());
+            codes.push(order.take(&deltas, &places));
         }
         let codes = Tensor::cat(codes, 0);
         match kind {
@@ -247,16 +249,17 @@ fn check_classes(targets: &BatchTargets, num_classes: usize) -> Result<(), Error
 }
 
 /// The logits of a level that are no negatives.
-fn class_sample(targets: &BatchTargets, level: usize, num_classes: usize) -> ClassSample {
+fn class_sample(targets: &BatchTargets, level: usize, num_classes: usize, order: PlaceOrder) -> ClassSample {
     let anchors = targets.anchors();
     let (per_cell, range) = (anchors.anchors_per_cell(), anchors.level_range(level));
     let cells = range.len() / per_cell;
-    let mut sample = ClassSample::default();
+    let mut sample = ClassSample { order, positive: Vec::new(), ignored: Vec::new() };
     for (picture, labels) in targets.labels().iter().enumerate() {
         for (index, &class) in labels.classes[range.clone()].iter().enumerate() {
             let (cell, anchor) = (index / per_cell, index % per_cell);
-            let place =
-                |class: usize| (((picture * per_cell + anchor) * num_classes + class) * cells + cell) as i64;
+            let place = |class: usize| {
+                order.place([per_cell * num_classes, cells], picture, anchor * num_classes + class, cell)
+            };
             match usize::try_from(class) {
                 Ok(class) => sample.positive.push((place(class), class)),
                 Err(_) if class == IGNORED => sample.ignored.extend((0..num_classes).map(|c| (place(c), c))),

@@ -151,9 +151,16 @@ impl BatchNorm {
             (self.activation.forward(result.output), result.mean, result.variance)
         });
         // Of a single value the unbiased variance is 0/0; PyTorch refuses it, we keep the biased one (zero).
-        let unbiased = variance.mul_scalar(count / (count - 1.0).max(1.0));
-        self.running_mean.set(blend(self.running_mean.value(), mean, self.momentum));
-        self.running_var.set(blend(self.running_var.value(), unbiased, self.momentum));
+        let unbias = count / (count - 1.0).max(1.0);
+        let running = [self.running_mean.value(), self.running_var.value()];
+        let [mean, variance] =
+            self.blend_natively(&output, &running, [&mean, &variance], unbias).unwrap_or_else(|| {
+                let [running_mean, running_var] = running;
+                let unbiased = variance.mul_scalar(unbias);
+                [blend(running_mean, mean, self.momentum), blend(running_var, unbiased, self.momentum)]
+            });
+        self.running_mean.set(mean);
+        self.running_var.set(variance);
         output
     }
 
@@ -217,7 +224,29 @@ impl BatchNorm {
         None
     }
 
-    #[cfg(feature = "flex")]
+    #[cfg(feature = "cube")]
+    fn blend_natively(
+        &self,
+        map: &Tensor<4>,
+        running: &[Tensor<1>; 2],
+        batch: [&Tensor<1>; 2],
+        unbias: f64,
+    ) -> Option<[Tensor<1>; 2]> {
+        crate::native::cube::blend(map, running.each_ref(), batch, self.momentum, unbias)
+    }
+
+    #[cfg(not(feature = "cube"))]
+    fn blend_natively(
+        &self,
+        _: &Tensor<4>,
+        _: &[Tensor<1>; 2],
+        _: [&Tensor<1>; 2],
+        _: f64,
+    ) -> Option<[Tensor<1>; 2]> {
+        None
+    }
+
+    #[cfg(any(feature = "flex", feature = "cube"))]
     fn normalize_natively(
         &self,
         input: &Tensor<4>,
@@ -227,19 +256,19 @@ impl BatchNorm {
         crate::native::training::batch_norm(input, weight, bias, self.epsilon, self.activation)
     }
 
-    #[cfg(feature = "flex")]
+    #[cfg(any(feature = "flex", feature = "cube"))]
     fn normalize_frozen_natively(&self, input: &Tensor<4>) -> Option<Tensor<4>> {
         let statistics = [&self.running_mean.value(), &self.running_var.value()];
         let affine = [&self.weight.val(), &self.bias.val()];
         crate::native::training::frozen_norm(input, statistics, affine, self.epsilon, self.activation)
     }
 
-    #[cfg(not(feature = "flex"))]
+    #[cfg(not(any(feature = "flex", feature = "cube")))]
     fn normalize_frozen_natively(&self, _: &Tensor<4>) -> Option<Tensor<4>> {
         None
     }
 
-    #[cfg(not(feature = "flex"))]
+    #[cfg(not(any(feature = "flex", feature = "cube")))]
     fn normalize_natively(
         &self,
         _: &Tensor<4>,

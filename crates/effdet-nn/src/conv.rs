@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, assert_shape, module};
 
 use crate::count::add_multiply_adds;
 use crate::feature_map::FeatureMap;
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 use crate::native::training::{self, Convolution};
 use crate::{Initializer, Padding, precision};
 
@@ -171,7 +171,7 @@ impl Conv2d {
         if lowered.is_some() { output.cast(dtype) } else { output }
     }
 
-    #[cfg(feature = "flex")]
+    #[cfg(any(feature = "flex", feature = "cube"))]
     fn convolve_natively(
         &self,
         input: &Tensor<4>,
@@ -195,7 +195,7 @@ impl Conv2d {
         training::convolve(input, weight, bias, sizes)
     }
 
-    #[cfg(not(feature = "flex"))]
+    #[cfg(not(any(feature = "flex", feature = "cube")))]
     fn convolve_natively(&self, _: &Tensor<4>, _: &Tensor<4>, _: Option<&Tensor<1>>) -> Option<Tensor<4>> {
         None
     }

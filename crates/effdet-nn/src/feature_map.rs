@@ -32,6 +32,10 @@ pub trait FeatureMap: Clone {
     fn gate(self, factors: Self) -> Self;
     /// The product with constant factors, `[1, 1 or channels, 1, 1]`.
     fn scale(self, factors: Tensor<4>) -> Self;
+    /// The sum of maps of one shape with weights `[maps, 1 or channels, 1, 1]`; none of none.
+    fn weighted_sum(maps: Vec<Self>, weights: Tensor<4>) -> Option<Self> {
+        composed_sum(maps, weights)
+    }
     /// The mean of the pixels, `[batch, channels, 1, 1]`.
     fn global_mean(self) -> Self;
     /// See [`pool2d`].
@@ -50,6 +54,11 @@ pub trait FeatureMap: Clone {
     ) -> [Self; N];
 }
 
+fn composed_sum<M: FeatureMap>(maps: Vec<M>, weights: Tensor<4>) -> Option<M> {
+    let weighted = maps.into_iter().enumerate().map(|(i, map)| map.scale(weights.clone().narrow(0, i, 1)));
+    weighted.reduce(M::plus)
+}
+
 impl FeatureMap for Tensor<4> {
     fn dims(&self) -> [usize; 4] {
         Tensor::dims(self)
@@ -64,7 +73,7 @@ impl FeatureMap for Tensor<4> {
     }
 
     fn activate(self, activation: Activation) -> Self {
-        #[cfg(feature = "flex")]
+        #[cfg(any(feature = "flex", feature = "cube"))]
         if let Some(output) = crate::native::training::activate(&self, activation) {
             return output;
         }
@@ -76,6 +85,10 @@ impl FeatureMap for Tensor<4> {
     }
 
     fn gate(self, factors: Self) -> Self {
+        #[cfg(feature = "cube")]
+        if let Some(output) = crate::native::cube::gate(&self, &factors) {
+            return output;
+        }
         self * factors
     }
 
@@ -83,7 +96,19 @@ impl FeatureMap for Tensor<4> {
         self * factors
     }
 
+    fn weighted_sum(maps: Vec<Self>, weights: Tensor<4>) -> Option<Self> {
+        #[cfg(feature = "cube")]
+        if let Some(sum) = crate::native::cube::sum_of(&maps, &weights) {
+            return Some(sum);
+        }
+        composed_sum(maps, weights)
+    }
+
     fn global_mean(self) -> Self {
+        #[cfg(feature = "cube")]
+        if let Some(output) = crate::native::cube::global_mean(&self) {
+            return output;
+        }
         self.mean_dim(3).mean_dim(2)
     }
 

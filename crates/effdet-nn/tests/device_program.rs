@@ -182,3 +182,40 @@ fn a_batch_norm_is_folded() {
     let network = Normed(Conv2dConfig::new(16, 40, 1).init(&host), norm.valid());
     check("batch norm", &network, &[[2, 16, 9, 7]]);
 }
+
+#[test]
+fn the_highest_numbers_are_those_that_sorting_gives() {
+    let host = Device::flex();
+    host.seed(9);
+    let device = device();
+    let odd = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY, 0.0, -0.0, -1e-40, 1.0];
+    for (rows, length, counts) in
+        [(1, 1, vec![1]), (3, 515, vec![1, 7, 515]), (2, 40_000, vec![1, 5000, 39_999])]
+    {
+        let noise = Tensor::<2>::random([rows, length], Distribution::Normal(-3.0, 2.0), &host);
+        let noise: Vec<f32> = noise.into_data().try_to_vec().unwrap();
+        let rounded: Vec<f32> = noise.iter().map(|value| (value * 4.0).round() / 4.0).collect();
+        let mixed: Vec<f32> =
+            noise.iter().enumerate().map(|(i, value)| if i % 3 == 0 { odd[i % 7] } else { *value }).collect();
+        for values in [noise, rounded, mixed, vec![-4.5; rows * length]] {
+            let tensor = Tensor::<2>::from_data(
+                burn::tensor::TensorData::new(values.clone(), [rows, length]),
+                &device,
+            );
+            for &count in &counts {
+                let found = effdet_nn::native::highest_places(&tensor, count).unwrap().into_data();
+                let found = found.convert::<i64>().try_into_vec::<i64>().unwrap();
+                for (row, found) in values.chunks(length).zip(found.chunks(count)) {
+                    let rank = |i: &usize| if row[*i].is_nan() { f32::NEG_INFINITY } else { row[*i] + 0.0 };
+                    let mut expected: Vec<usize> = (0..length).collect();
+                    expected.sort_by(|a, b| {
+                        row[*a].is_nan().cmp(&row[*b].is_nan()).then(rank(b).total_cmp(&rank(a)))
+                    });
+                    expected.truncate(count);
+                    expected.sort_unstable();
+                    assert!(found.iter().map(|i| *i as usize).eq(expected), "{count} of {length}");
+                }
+            }
+        }
+    }
+}

@@ -5,18 +5,20 @@
 
 mod activate;
 #[cfg(feature = "cube")]
-mod cube;
+pub(crate) mod cube;
 pub mod depthwise;
 mod device_program;
 pub mod gemm;
 pub mod pixelwise;
 mod program;
 pub mod simd;
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) mod training;
 mod workers;
 
-use burn::tensor::{Device, Tensor};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::{Device, Int, Tensor};
 
 pub use device_program::DeviceProgram;
 pub use program::{NoKernel, Outputs, Program};
@@ -33,9 +35,38 @@ pub fn runs_on(device: &Device) -> bool {
     }
 }
 
+/// Leaves what the layers compute to the framework's operations from now on, in the whole process, or no longer: for
+/// timings of the one against the other. Inference forms, which are asked for by name, are not affected.
+pub fn leave_to_framework(leave: bool) {
+    LEFT.store(leave, Ordering::Relaxed);
+}
+
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn is_left_to_framework() -> bool {
+    LEFT.load(Ordering::Relaxed)
+}
+
+/// The places of the `count` highest numbers of every row, ascending; of equal ones the first, and NaN is the least.
+/// `None` where there is no kernel: on the host, in another precision, when gradients are recorded, or for no number or
+/// more than there are.
+///
+/// # Shapes
+/// - `values`: `[rows, length]`
+/// - output: `[rows, count]`
+pub fn highest_places(values: &Tensor<2>, count: usize) -> Option<Tensor<2, Int>> {
+    #[cfg(feature = "cube")]
+    if !is_left_to_framework() && cube::runs_on(&values.device()) {
+        return cube::highest_places(values.clone(), count);
+    }
+    let _ = (values, count);
+    None
+}
+
 /// The focal loss of logits as if all were negative, `scale · Σ pᵞ (ln(1 + eˣ) - half · x)` with `p = σ(x)`, and its
-/// derivative by each logit, in one pass. `None` where there is no kernel: off the CPU, in another precision, or when
-/// gradients are recorded.
+/// derivative by each logit, in one pass. `None` where there is no kernel: in another precision, or when gradients are
+/// recorded.
 ///
 /// # Shapes
 /// - `logits`, derivative: any, the same
@@ -46,6 +77,10 @@ pub fn focal_negatives(
     half: f64,
     scale: f64,
 ) -> Option<(Tensor<1>, Tensor<4>)> {
+    #[cfg(feature = "cube")]
+    if let Some(found) = cube::focal_negatives(logits, gamma, half, scale) {
+        return Some(found);
+    }
     #[cfg(feature = "flex")]
     return training::focal_negatives(logits, gamma, half, scale);
     #[cfg(not(feature = "flex"))]
@@ -55,18 +90,65 @@ pub fn focal_negatives(
     }
 }
 
-/// `value` as a function of `input` whose gradient is `gradient`, both computed without a record. `None` off the CPU, in
-/// another precision, or when no gradients are recorded.
+/// `value` as a function of `input` whose gradient is `gradient`, both computed without a record. `None` where there is no
+/// kernel, in another precision, or when no gradients are recorded.
 ///
 /// # Shapes
 /// - `input`, `gradient`: any, the same
 /// - `value`, output: `[1]`
 pub fn with_gradient(input: &Tensor<4>, value: &Tensor<1>, gradient: &Tensor<4>) -> Option<Tensor<1>> {
+    #[cfg(feature = "cube")]
+    if let Some(found) = cube::with_gradient(input, value, gradient) {
+        return Some(found);
+    }
     #[cfg(feature = "flex")]
     return training::with_gradient(input, value, gradient);
     #[cfg(not(feature = "flex"))]
     {
         let _ = (input, value, gradient);
         None
+    }
+}
+
+/// Numbers of a map at places that are all different, counted over pictures, rows, columns, then channels. `None` where there
+/// is no kernel: on the host, for example.
+///
+/// # Shapes
+/// - `map`: `[batch, channels, height, width]`
+/// - `places`, output: `[count]`
+pub fn numbers_at(map: &Tensor<4>, places: &Tensor<1, Int>) -> Option<Tensor<1>> {
+    #[cfg(feature = "cube")]
+    return cube::numbers_at(map, places);
+    #[cfg(not(feature = "cube"))]
+    {
+        let _ = (map, places);
+        None
+    }
+}
+
+/// Adds to the numbers of a map at places that are all different, counted as in [`numbers_at`]. `None` where there is no
+/// kernel, or when gradients are recorded.
+///
+/// # Shapes
+/// - `map`, output: `[batch, channels, height, width]`
+/// - `places`, `values`: `[count]`
+pub fn added_at(map: &Tensor<4>, places: &Tensor<1, Int>, values: &Tensor<1>) -> Option<Tensor<4>> {
+    #[cfg(feature = "cube")]
+    return cube::added_at(map, places, values);
+    #[cfg(not(feature = "cube"))]
+    {
+        let _ = (map, places, values);
+        None
+    }
+}
+
+/// Whether [`numbers_at`] and [`added_at`] have kernels for this map.
+pub fn has_places(map: &Tensor<4>) -> bool {
+    #[cfg(feature = "cube")]
+    return training::computes_on_device(map);
+    #[cfg(not(feature = "cube"))]
+    {
+        let _ = map;
+        false
     }
 }

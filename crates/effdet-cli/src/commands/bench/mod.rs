@@ -105,6 +105,7 @@ fn detector(args: &BenchArgs) -> Result<Detector> {
         Detector::random(config, &effdet::nn::device_with_float(&args.detector.device, &args.float)?)?
     };
     let threads = args.detector.threads.map_or_else(cores, usize::from);
+    effdet::nn::native::leave_to_framework(args.composed);
     detector.set_inference((!args.composed).then_some(threads));
     Ok(detector)
 }

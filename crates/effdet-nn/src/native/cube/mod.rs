@@ -1,11 +1,21 @@
-//! The inference form of a network on devices of CubeCL (CUDA, Vulkan, Metal, DirectX).
+//! Kernels for devices of CubeCL (CUDA, Vulkan, Metal, DirectX), and what they are launched for: the inference form of a
+//! network and the operations of training.
 //!
-//! The same operations as on the processor, each a launch of one kernel; recorded once for a size of batch where the
-//! runtime can record launches, and replayed from then on, so that the host does next to nothing for a batch.
+//! The inference form is the same operations as on the processor, each a launch of one kernel; recorded once for a size
+//! of batch where the runtime can record launches, and replayed from then on, so that the host does next to nothing for
+//! a batch.
 
 mod kernels;
+mod maps;
 mod operation;
 mod program;
+mod select;
+mod training;
 
+pub(crate) use maps::{
+    added_at, blend, focal_negatives, gate, global_mean, numbers_at, sum_of, with_gradient,
+};
 pub(super) use operation::{forward, runs_on};
 pub(super) use program::CubeProgram;
+pub(super) use select::highest_places;
+pub(super) use training::convolves;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
 use burn::tensor::{Device, Tensor};
 use burn_cubecl::CubeBackend;
 
@@ -60,7 +60,7 @@ pub(super) const INPUTS: [usize; 4] = [1, 3, 4, 5];
 
 /// Whether tensors of this device are CubeCL's.
 pub(in crate::native) fn runs_on(device: &Device) -> bool {
-    !crate::device::is_on_host(device)
+    matches!(device.clone().inner().as_dispatch(), DispatchDevice::Cube(_))
 }
 
 /// Runs a compiled network. `None` for another number of inputs than it has.

@@ -360,15 +360,11 @@ impl<'a> Binder<'a> {
             Kernel::Sum(sum) => self.sum(sum, at),
             Kernel::Gate { x, factors } => {
                 let constant = self.singles(&vec![1.0; channels]);
-                let bias = self.singles(&vec![0.0; channels]);
                 let computed = self.maps[*factors].clone();
                 let terms = vec![Term { map: self.maps[*x].clone(), size: [height, width] }];
                 self.push(move |launcher| {
-                    let factors = Factors {
-                        constant: constant.clone(),
-                        computed: Some(computed.clone()),
-                        bias: bias.clone(),
-                    };
+                    let factors =
+                        Factors { constant: constant.clone(), computed: Some(computed.clone()), bias: None };
                     let activation = Activation::Identity;
                     pixelwise::sum(launcher, &terms, factors, output.clone(), &target, activation);
                 });
@@ -440,10 +436,7 @@ impl<'a> Binder<'a> {
             }
         }
         let constant = self.singles(&factors);
-        let bias = match &sum.bias {
-            Some(bias) => self.singles(bias),
-            None => self.singles(&vec![0.0; channels]),
-        };
+        let bias = sum.bias.as_ref().map(|bias| self.singles(bias));
         let terms: Vec<Term> = (sum.terms.iter())
             .map(|term| Term { map: self.maps[term.x].clone(), size: self.size(term.x) })
             .collect();
@@ -476,11 +469,12 @@ impl<'a> Binder<'a> {
                 kernel: op.kernel,
                 stride: op.stride,
                 dilation: op.dilation,
+                biased: true,
                 activation: conv.activation,
             };
             return self.push(move |launcher| {
-                let buffers = [input.clone(), weight.clone(), bias.clone(), output.clone()];
-                depthwise(launcher, buffers, &sizes, filter);
+                let buffers = [input.clone(), weight.clone(), output.clone()];
+                depthwise(launcher, buffers, Some(bias.clone()), &sizes, filter);
             });
         }
         let padded = padded_filter(&conv.weight, &conv.bias, op.in_channels, sizes.channels);
@@ -501,6 +495,7 @@ impl<'a> Binder<'a> {
             dilation: op.dilation,
             padded: op.padding != [(0, 0); 2],
             gated: gate.is_some(),
+            biased: true,
             residual: residual.is_some(),
             activation: conv.activation,
         };
@@ -509,7 +504,7 @@ impl<'a> Binder<'a> {
                 input: input.clone(),
                 gate: gate.clone(),
                 weight: weight.clone(),
-                bias: bias.clone(),
+                bias: Some(bias.clone()),
                 residual: residual.clone(),
                 output: output.clone(),
             };

@@ -1,4 +1,4 @@
-//! Convolutions of maps `[pictures, channels, height, width]` and their gradients, by whichever kernels fit.
+//! Convolutions of maps `[pictures, channels, height, width]` on the host and their gradients, by whichever kernels fit.
 
 use super::buffer::{Buffer, zeros};
 use super::depthwise::{self, Depthwise};
@@ -6,25 +6,7 @@ use super::gemm::{Left, Right, Stack, inner_products, product};
 use super::norm::{Planes, channel_sums};
 use super::parallel::{Shared, for_each};
 use super::patches::Patches;
-
-/// Sizes of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Convolution {
-    /// `[pictures, channels, height, width]`
-    pub input: [usize; 4],
-    /// Channels out.
-    pub out_channels: usize,
-    /// Rows and columns.
-    pub kernel: [usize; 2],
-    /// Along both axes.
-    pub stride: usize,
-    /// Along both axes.
-    pub dilation: usize,
-    /// Parts that the channels are divided into.
-    pub groups: usize,
-    /// Before and after, for rows and for columns.
-    pub padding: [(usize, usize); 2],
-}
+use super::sizes::Convolution;
 
 enum Form {
     Pointwise,
@@ -33,33 +15,16 @@ enum Form {
 }
 
 impl Convolution {
-    /// `[pictures, channels, height, width]` of the output, unless it is empty.
-    pub(super) fn output(&self) -> Option<[usize; 4]> {
-        let [pictures, _, height, width] = self.input;
-        let out = |size: usize, axis: usize| {
-            let (before, after) = self.padding[axis];
-            let reach = (self.kernel[axis] - 1) * self.dilation + 1;
-            Some((size + before + after).checked_sub(reach)? / self.stride + 1)
-        };
-        let output = [pictures, self.out_channels, out(height, 0)?, out(width, 1)?];
-        (!self.input.contains(&0) && !output.contains(&0)).then_some(output)
-    }
-
     fn form(&self) -> Form {
         let [pictures, channels, height, width] = self.input;
         let [_, _, out_height, out_width] = self.output().unwrap_or_default();
-        let [rows, columns] = self.kernel;
-        if self.kernel == [1, 1] && self.stride == 1 && self.groups == 1 && self.padding == [(0, 0); 2] {
+        let [rows, _] = self.kernel;
+        if self.is_pointwise() {
             return Form::Pointwise;
         }
-        let square = rows == columns && self.dilation == 1 && self.stride <= 2;
+        let plain = self.dilation == 1 && self.stride <= 2;
         let reaches = self.padding.iter().all(|(before, _)| *before <= rows);
-        if self.groups == channels
-            && self.out_channels == channels
-            && square
-            && reaches
-            && depthwise::supports(rows)
-        {
+        if self.is_depthwise() && plain && reaches && depthwise::supports(rows) {
             return Form::Depthwise(Depthwise {
                 pictures,
                 channels,
@@ -76,7 +41,7 @@ impl Convolution {
     }
 
     /// Whether the kernels are better than what the framework would do.
-    pub(super) fn is_supported(&self) -> bool {
+    pub(super) fn is_supported_on_host(&self) -> bool {
         let few_groups = self.groups * 4 <= self.input[1].max(4);
         self.output().is_some() && (few_groups || !matches!(self.form(), Form::Dense))
     }
@@ -105,7 +70,7 @@ impl Convolution {
         self.output().map_or(0, |[_, _, height, width]| height * width)
     }
 
-    /// Weights, `[out_channels, channels / groups, rows, columns]`.
+    /// Weights of an output.
     fn depth(&self) -> usize {
         self.input[1] / self.groups * self.kernel[0] * self.kernel[1]
     }

@@ -9,10 +9,11 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::buffer::Buffer;
-use super::node::{
-    Primitive, Primitives, RecordedTensor, Recording, contiguous, norm, numbers, tensor_of, to_overwrite,
+use super::host::{
+    Primitive, Primitives, RecordedTensor, Recording, contiguous, numbers, tensor_of, to_overwrite,
 };
-use super::norm::Norm;
+use super::norm::{Norm, Planes};
+use super::slope;
 use crate::{Activation, Collective};
 
 /// Normalises with the statistics of all workers' pictures and activates. Returns their mean, their biased variance and
@@ -24,8 +25,12 @@ pub(crate) fn batch_norm_across(
     activation: Activation,
     group: &Collective,
 ) -> Option<(Tensor<4>, [Tensor<1>; 2], f64)> {
-    let norm = norm(input, epsilon, activation)?;
-    let channels = norm.planes.channels;
+    let [pictures, channels, height, width] = input.dims();
+    let planes = Planes { pictures, channels, pixels: height * width };
+    if input.dims().contains(&0) || !slope::supports(activation) {
+        return None;
+    }
+    let norm = Norm { planes, epsilon, activation };
     let compute = |[input, weight, bias]: &[FlexTensor; 3]| {
         let input = numbers(input);
         let (mut mean, mut variance) = (Buffer::new(channels), Buffer::new(channels));

@@ -14,6 +14,7 @@ pub struct Filter {
     pub kernel: usize,
     pub stride: usize,
     pub dilation: usize,
+    pub biased: bool,
     pub activation: Activation,
 }
 
@@ -66,7 +67,10 @@ fn depthwise_kernel<F: Float, N: Size>(
     let first = group * run as u32;
 
     let mut sums = Array::<Vector<f32, N>>::new(run);
-    let start = bias[vector as usize];
+    let mut start = Vector::<f32, N>::new(0.0);
+    if comptime!(filter.biased) {
+        start = bias[vector as usize];
+    }
     #[unroll]
     for i in 0..run {
         sums[i] = start;
@@ -111,10 +115,11 @@ fn depthwise_kernel<F: Float, N: Size>(
 ///
 /// # Shapes
 /// - `input`, `output`: `[batch, height, width, channels]`
-/// - `weight`: `[kernel · kernel, channels]`, `bias`: `[channels]`, of single precision
+/// - `weight`: `[kernel · kernel, channels]`, `bias`: `[channels]` if the filter has one, of single precision
 pub fn depthwise(
     launcher: &Launcher,
-    [input, weight, bias, output]: [Handle; 4],
+    [input, weight, output]: [Handle; 3],
+    bias: Option<Handle>,
     sizes: &Sizes,
     filter: Filter,
 ) {
@@ -127,6 +132,7 @@ pub fn depthwise(
     // SAFETY: the buffers have these lengths, and threads beyond `count` stop
     unsafe {
         let buffer = |handle: Handle, length: usize| BufferArg::from_raw_parts(handle, length);
+        let bias = bias.unwrap_or_else(|| weight.clone());
         depthwise_kernel::launch_unchecked(
             &launcher.client,
             cubes,

@@ -23,6 +23,7 @@ pub struct Product {
     /// Whether zeros lie around the map.
     pub padded: bool,
     pub gated: bool,
+    pub biased: bool,
     pub residual: bool,
     pub activation: Activation,
 }
@@ -377,7 +378,10 @@ fn product_kernel<F: Float, S: Numeric, NI: Size, NO: Size>(
         let channel = first_channel + part * 4;
         if pixel < shape.pixels && channel < shape.channels {
             let place = line as usize * comptime!(tile_stride / 4) + part as usize;
-            let mut value = sums[place] + bias[(channel / 4) as usize];
+            let mut value = sums[place];
+            if comptime!(product.biased) {
+                value += bias[(channel / 4) as usize];
+            }
             let first = (pixel * shape.channels + channel) as usize / out_width;
             if comptime!(product.residual) {
                 let mut added = Vector::<f32, Const<4>>::new(0.0);
@@ -415,7 +419,7 @@ pub struct Operands {
     /// `[batch, in_channels]`
     pub gate: Option<Handle>,
     pub weight: Handle,
-    pub bias: Handle,
+    pub bias: Option<Handle>,
     /// As the output.
     pub residual: Option<Handle>,
     pub output: Handle,
@@ -455,11 +459,12 @@ pub fn product(launcher: &Launcher, operands: Operands, sizes: &Sizes, channels:
         tiles as u32,
         channel_tiles as u32,
     );
-    // SAFETY: the buffers have these lengths; where there is no gate or residual, none is read
+    // SAFETY: the buffers have these lengths; where there is no gate, bias or residual, none is read
     unsafe {
         let buffer = |handle: Handle, length: usize| BufferArg::from_raw_parts(handle, length);
         let gate = gate.unwrap_or_else(|| map.clone());
         let residual = residual.unwrap_or_else(|| map.clone());
+        let bias = bias.unwrap_or_else(|| weight.clone());
         product_kernel::launch_unchecked(
             &launcher.client,
             cubes(tiles),
@@ -469,7 +474,7 @@ pub fn product(launcher: &Launcher, operands: Operands, sizes: &Sizes, channels:
             buffer(map, in_pixels * in_channels),
             buffer(gate, batch * in_channels),
             buffer(weight, padded_depth * padded_channels),
-            buffer(bias, padded_channels),
+            buffer(bias, if product.biased { padded_channels } else { 4 }),
             buffer(residual, if product.residual { pixels * channels } else { in_channels }),
             buffer(output, pixels * channels),
             shape,
@@ -478,5 +483,119 @@ pub fn product(launcher: &Launcher, operands: Operands, sizes: &Sizes, channels:
             launcher.float,
             staged,
         );
+    }
+}
+
+#[cube(launch_unchecked)]
+fn lay_out_kernel<F: Float, W: Float>(
+    matrix: &[W],
+    output: &mut [F],
+    row_parts: u32,
+    column_parts: u32,
+    row_stride: u32,
+    row_part_stride: u32,
+    column_stride: u32,
+    column_part_stride: u32,
+    rows: u32,
+    columns: u32,
+    padded_columns: u32,
+    count: u32,
+    #[define(F)] _float: cubecl::ir::ElemType,
+    #[define(W)] _given: cubecl::ir::ElemType,
+) {
+    let at = ABSOLUTE_POS as u32;
+    if at >= count {
+        terminate!();
+    }
+    let row = at / padded_columns;
+    let column = at % padded_columns;
+    let mut value = F::from_int(0);
+    if row < rows && column < columns {
+        let place = row / row_parts * row_stride
+            + row % row_parts * row_part_stride
+            + column / column_parts * column_stride
+            + column % column_parts * column_part_stride;
+        value = F::cast_from(matrix[place as usize]);
+    }
+    output[at as usize] = value;
+}
+
+/// Rows or columns of a matrix: two axes of a tensor, or one.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    pub lengths: [usize; 2],
+    /// Numbers from one to the next.
+    pub strides: [usize; 2],
+}
+
+impl Side {
+    pub fn of(length: usize, stride: usize) -> Self {
+        Self { lengths: [1, length], strides: [0, stride] }
+    }
+
+    fn length(self) -> usize {
+        self.lengths[0] * self.lengths[1]
+    }
+
+    fn reach(self) -> usize {
+        (self.lengths[0] - 1) * self.strides[0] + (self.lengths[1] - 1) * self.strides[1]
+    }
+}
+
+/// A matrix on the device.
+pub struct Matrix {
+    pub values: Handle,
+    pub float: cubecl::ir::ElemType,
+    pub rows: Side,
+    pub columns: Side,
+}
+
+impl Matrix {
+    /// Rows and columns.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.rows.length(), self.columns.length()]
+    }
+
+    /// Row after row, in another type, filled up with zeros.
+    pub fn lay_out(&self, launcher: &Launcher, float: cubecl::ir::ElemType, padded: [usize; 2]) -> Handle {
+        let [rows, columns] = self.shape();
+        let count = padded[0] * padded[1];
+        let output = launcher.client.empty(count * float.size());
+        let (cubes, dim) = super::threads(count);
+        // SAFETY: the buffers have these lengths, and threads beyond `count` stop
+        unsafe {
+            lay_out_kernel::launch_unchecked(
+                &launcher.client,
+                cubes,
+                dim,
+                BufferArg::from_raw_parts(self.values.clone(), self.rows.reach() + self.columns.reach() + 1),
+                BufferArg::from_raw_parts(output.clone(), count),
+                self.rows.lengths[1] as u32,
+                self.columns.lengths[1] as u32,
+                self.rows.strides[0] as u32,
+                self.rows.strides[1] as u32,
+                self.columns.strides[0] as u32,
+                self.columns.strides[1] as u32,
+                rows as u32,
+                columns as u32,
+                padded[1] as u32,
+                count as u32,
+                float,
+                self.float,
+            );
+        }
+        output
+    }
+
+    /// A weight `[depth, channels]`, filled up as [`product`] takes it.
+    pub fn as_filter(&self, launcher: &Launcher) -> Handle {
+        let [depth, channels] = self.shape();
+        self.lay_out(launcher, launcher.float, Tile::filter_shape(depth, channels))
+    }
+
+    /// A bias `[1, channels]`, of single precision and filled up as [`product`] takes it.
+    pub fn as_bias(&self, launcher: &Launcher) -> Handle {
+        let [_, padded] = Tile::filter_shape(1, self.columns.length());
+        self.lay_out(launcher, super::SINGLE, [1, padded])
     }
 }

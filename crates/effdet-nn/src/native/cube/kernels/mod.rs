@@ -5,14 +5,22 @@
 
 mod activation;
 pub mod depthwise;
+pub mod depthwise_gradient;
+pub mod focal;
 pub mod gemm;
+pub mod gemm_gradient;
+pub mod norm;
 pub mod pixelwise;
 pub mod reduce;
+pub mod select;
+pub mod window;
 
 use cubecl::client::Client;
 use cubecl::ir::features::MmaConfig;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
+
+pub(super) const SINGLE: ElemType = ElemType::Float(FloatKind::F32);
 
 /// Threads of a cube where each computes for itself.
 pub(super) const THREADS: u32 = 256;

@@ -14,6 +14,7 @@ pub struct Sum {
     pub terms: usize,
     /// Whether factors are computed, one for each picture and channel of the only map.
     pub gated: bool,
+    pub biased: bool,
     pub activation: Activation,
 }
 
@@ -89,7 +90,10 @@ fn sum_kernel<F: Float, N: Size>(
     }
     let place = place(at, height, width, vectors);
     let (picture, _, _, vector) = place;
-    let mut value = bias[vector as usize];
+    let mut value = Vector::<f32, N>::new(0.0);
+    if comptime!(sum.biased) {
+        value = bias[vector as usize];
+    }
     if comptime!(sum.gated) {
         let factor = Vector::<f32, N>::cast_from(gate[(picture * vectors + vector) as usize]);
         value += Vector::<f32, N>::cast_from(first[at as usize]) * factor;
@@ -127,7 +131,7 @@ impl Target {
 pub struct Factors {
     pub constant: Handle,
     pub computed: Option<Handle>,
-    pub bias: Handle,
+    pub bias: Option<Handle>,
 }
 
 /// `activation(Σ factors · resized term + bias)`.
@@ -148,7 +152,12 @@ pub fn sum(
     let vectors = channels / width;
     let count = target.pixels() * vectors;
     let (cubes, dim) = threads(count);
-    let sum = Sum { terms: terms.len(), gated: factors.computed.is_some(), activation };
+    let sum = Sum {
+        terms: terms.len(),
+        gated: factors.computed.is_some(),
+        biased: factors.bias.is_some(),
+        activation,
+    };
     let of = |i: usize| &terms[i.min(terms.len() - 1)];
     let heights = [0, 1, 2, 3].map(|i| of(i).size[0]);
     let widths = [0, 1, 2, 3].map(|i| of(i).size[1]);
@@ -159,6 +168,7 @@ pub fn sum(
             BufferArg::from_raw_parts(map, batch * size[0] * size[1] * channels)
         };
         let gate = factors.computed.unwrap_or_else(|| terms[0].map.clone());
+        let bias = factors.bias.unwrap_or_else(|| factors.constant.clone());
         sum_kernel::launch_unchecked(
             &launcher.client,
             cubes,
@@ -170,7 +180,7 @@ pub fn sum(
             map(3),
             BufferArg::from_raw_parts(factors.constant, terms.len() * channels),
             BufferArg::from_raw_parts(gate, batch * channels),
-            BufferArg::from_raw_parts(factors.bias, channels),
+            BufferArg::from_raw_parts(bias, channels),
             BufferArg::from_raw_parts(output, target.pixels() * channels),
             four(heights),
             four(widths),
@@ -482,6 +492,91 @@ pub fn import(launcher: &Launcher, given: Given, output: Handle, target: &Target
             count as u32,
             launcher.float,
             given.float,
+        );
+    }
+}
+
+#[cube(launch_unchecked)]
+fn scale_kernel<F: Float, W: Float, N: Size>(
+    map: &[Vector<F, N>],
+    factors: &[W],
+    output: &mut [Vector<F, N>],
+    scale: f32,
+    first: u32,
+    pixels: u32,
+    vectors: u32,
+    picture_stride: u32,
+    channel_stride: u32,
+    count: u32,
+    #[comptime] spread: bool,
+    #[define(F)] _float: cubecl::ir::ElemType,
+    #[define(W)] _factors: cubecl::ir::ElemType,
+) {
+    let at = ABSOLUTE_POS as u32;
+    if at >= count {
+        terminate!();
+    }
+    let channel = at % vectors * N::value() as u32;
+    let picture = at / vectors / pixels;
+    let mut value = Vector::<f32, N>::new(scale);
+    if comptime!(!spread) {
+        value *= Vector::<f32, N>::cast_from(map[at as usize]);
+    }
+    let start = first + picture * picture_stride + channel * channel_stride;
+    let mut factor = Vector::<f32, N>::empty();
+    #[unroll]
+    for i in 0..N::value() {
+        factor.insert(i, f32::cast_from(factors[(start + i as u32 * channel_stride) as usize]));
+    }
+    output[at as usize] = Vector::cast_from(value * factor);
+}
+
+/// Where the factors of maps are: that of a picture's channel is at `first + picture · strides[0] + channel · strides[1]`.
+pub struct FactorsOf {
+    pub values: Handle,
+    pub float: cubecl::ir::ElemType,
+    pub first: usize,
+    pub strides: [usize; 2],
+}
+
+/// `scale · factors · map`, or `scale · factors` where there is no map.
+///
+/// # Shapes
+/// - `map`, `output`: `[batch, height, width, channels]`
+pub fn scale(
+    launcher: &Launcher,
+    map: Option<&Handle>,
+    factors: &FactorsOf,
+    scale: f32,
+    output: &Handle,
+    target: &Target,
+) {
+    let Target { batch, channels, size } = *target;
+    let width = width(&[channels]);
+    let (cubes, dim) = threads(target.pixels() * channels / width);
+    let length = target.pixels() * channels;
+    let [by_picture, by_channel] = factors.strides;
+    let reach = factors.first + (batch - 1) * by_picture + (channels - 1) * by_channel + 1;
+    // SAFETY: the buffers have these lengths, and threads beyond the count stop
+    unsafe {
+        scale_kernel::launch_unchecked(
+            &launcher.client,
+            cubes,
+            dim,
+            width,
+            BufferArg::from_raw_parts(map.unwrap_or(output).clone(), length),
+            BufferArg::from_raw_parts(factors.values.clone(), reach),
+            BufferArg::from_raw_parts(output.clone(), length),
+            scale,
+            factors.first as u32,
+            (size[0] * size[1]) as u32,
+            (channels / width) as u32,
+            by_picture as u32,
+            by_channel as u32,
+            (length / width) as u32,
+            map.is_none(),
+            launcher.float,
+            factors.float,
         );
     }
 }

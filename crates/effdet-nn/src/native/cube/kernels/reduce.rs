@@ -1,14 +1,12 @@
 //! Sums over pixels, and the small matrix products of squeeze-and-excite.
 
-use cubecl::ir::{ElemType, FloatKind};
+use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 use super::activation::activated;
-use super::{Launcher, THREADS, cubes, width};
+use super::{Launcher, SINGLE, THREADS, cubes, threads, width};
 use crate::Activation;
-
-const SINGLE: ElemType = ElemType::Float(FloatKind::F32);
 
 /// The threads of a cube that adds up pixels: lanes take channels, lines take pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,15 +35,28 @@ impl Grid {
         vectors.div_ceil(self.lanes as usize)
     }
 
+    pub fn cubes(self, parts: usize, vectors: usize) -> CubeCount {
+        cubes(parts * self.groups(vectors))
+    }
+
     pub fn dim(self) -> CubeDim {
         CubeDim::new_1d(THREADS)
     }
 }
 
+/// Shared memory for [`total`]: a vector for every thread.
+#[cube]
+pub(super) fn line_sums<N: Size>(#[comptime] grid: Grid) -> Shared<[Vector<f32, N>]> {
+    Shared::<[Vector<f32, N>]>::new_slice(comptime!((grid.lanes * grid.lines) as usize))
+}
+
 /// The sum of a cube's lines, in the first of them.
 #[cube]
-pub(super) fn total<N: Size>(own: Vector<f32, N>, #[comptime] grid: Grid) -> Vector<f32, N> {
-    let mut sums = Shared::<[Vector<f32, N>]>::new_slice(comptime!((grid.lanes * grid.lines) as usize));
+pub(super) fn total<N: Size>(
+    own: Vector<f32, N>,
+    sums: &mut Shared<[Vector<f32, N>]>,
+    #[comptime] grid: Grid,
+) -> Vector<f32, N> {
     sync_cube();
     sums[UNIT_POS as usize] = own;
     sync_cube();
@@ -67,6 +78,7 @@ pub fn partial_sums([batch, pixels, channels]: [usize; 3]) -> usize {
 #[cube(launch_unchecked)]
 fn sum_pixels_kernel<F: Float, O: Float, N: Size>(
     input: &[Vector<F, N>],
+    other: &[Vector<F, N>],
     output: &mut [Vector<O, N>],
     pixels: u32,
     vectors: u32,
@@ -75,6 +87,7 @@ fn sum_pixels_kernel<F: Float, O: Float, N: Size>(
     count: u32,
     scale: f32,
     #[comptime] grid: Grid,
+    #[comptime] product: bool,
     #[define(F)] _float: ElemType,
     #[define(O)] _out: ElemType,
 ) {
@@ -95,10 +108,15 @@ fn sum_pixels_kernel<F: Float, O: Float, N: Size>(
     if vector < vectors {
         for pixel in range_stepped(first + line, end, grid.lines) {
             let place = (picture * pixels + pixel) * vectors + vector;
-            sum += Vector::<f32, N>::cast_from(input[place as usize]);
+            let mut value = Vector::<f32, N>::cast_from(input[place as usize]);
+            if comptime!(product) {
+                value *= Vector::<f32, N>::cast_from(other[place as usize]);
+            }
+            sum += value;
         }
     }
-    let sum = total::<N>(sum, grid);
+    let mut sums = line_sums::<N>(grid);
+    let sum = total::<N>(sum, &mut sums, grid);
     if line == 0 && vector < vectors {
         let scaled = sum * Vector::<f32, N>::new(scale);
         output[((picture * parts + part) * vectors + vector) as usize] = Vector::cast_from(scaled);
@@ -130,12 +148,95 @@ pub fn mean(
     add_up(launcher, [partial, output], [batch, parts, channels], 1, scale, types);
 }
 
+/// The sum of every channel over all pixels, of single precision.
+///
+/// # Shapes
+/// - `input`: `[pixels, channels]` of the launcher's type
+/// - `output`: `[channels]`
+pub fn sum_pixels(launcher: &Launcher, input: Handle, output: Handle, pixels: usize, channels: usize) {
+    let (_, parts) = Grid::over(pixels, channels / width(&[channels]));
+    if parts == 1 {
+        let types = [launcher.float, SINGLE];
+        return add_up(launcher, [input, output], [1, pixels, channels], 1, 1.0, types);
+    }
+    let partial = launcher.client.empty(parts * channels * size_of::<f32>());
+    let types = [launcher.float, SINGLE];
+    add_up(launcher, [input, partial.clone()], [1, pixels, channels], parts, 1.0, types);
+    add_up(launcher, [partial, output], [1, parts, channels], 1, 1.0, [SINGLE, SINGLE]);
+}
+
+/// The sum of rows of single precision, in any type.
+///
+/// # Shapes
+/// - `rows`: `[count, length]`
+/// - `output`: `[length]`
+pub fn sum_rows(
+    launcher: &Launcher,
+    rows: Handle,
+    output: Handle,
+    [count, length]: [usize; 2],
+    to: ElemType,
+) {
+    add_up(launcher, [rows, output], [1, count, length], 1, 1.0, [SINGLE, to]);
+}
+
+/// The sum of every row of single precision, in any type.
+///
+/// # Shapes
+/// - `rows`: `[count, length]`
+/// - `output`: `[count]`
+pub fn sum_parts(
+    launcher: &Launcher,
+    rows: Handle,
+    output: Handle,
+    [count, length]: [usize; 2],
+    to: ElemType,
+) {
+    add_up(launcher, [rows, output], [count, length, 1], 1, 1.0, [SINGLE, to]);
+}
+
+/// The sum of every channel of every picture, of the product of two maps.
+///
+/// # Shapes
+/// - `maps`: `[batch, pixels, channels]`
+/// - `output`: `[batch, channels]`
+pub fn sum_products(
+    launcher: &Launcher,
+    maps: [&Handle; 2],
+    output: &Handle,
+    [batch, pixels, channels]: [usize; 3],
+    to: ElemType,
+) {
+    let (_, parts) = Grid::over(pixels, channels / width(&[channels]));
+    let sizes = [batch, pixels, channels];
+    let [input, other] = maps.map(Handle::clone);
+    if parts == 1 {
+        let types = [launcher.float, to];
+        return add_up_products(launcher, [input, output.clone()], Some(other), sizes, (1, 1.0), types);
+    }
+    let partial = launcher.client.empty(batch * parts * channels * size_of::<f32>());
+    let types = [launcher.float, SINGLE];
+    add_up_products(launcher, [input, partial.clone()], Some(other), sizes, (parts, 1.0), types);
+    add_up(launcher, [partial, output.clone()], [batch, parts, channels], 1, 1.0, [SINGLE, to]);
+}
+
 fn add_up(
     launcher: &Launcher,
-    [input, output]: [Handle; 2],
-    [batch, pixels, channels]: [usize; 3],
+    buffers: [Handle; 2],
+    sizes: [usize; 3],
     parts: usize,
     scale: f32,
+    types: [ElemType; 2],
+) {
+    add_up_products(launcher, buffers, None, sizes, (parts, scale), types);
+}
+
+fn add_up_products(
+    launcher: &Launcher,
+    [input, output]: [Handle; 2],
+    other: Option<Handle>,
+    [batch, pixels, channels]: [usize; 3],
+    (parts, scale): (usize, f32),
     [from, to]: [ElemType; 2],
 ) {
     let width = width(&[channels]);
@@ -149,7 +250,8 @@ fn add_up(
             cubes(count),
             grid.dim(),
             width,
-            BufferArg::from_raw_parts(input, batch * pixels * channels),
+            BufferArg::from_raw_parts(input.clone(), batch * pixels * channels),
+            BufferArg::from_raw_parts(other.clone().unwrap_or(input), batch * pixels * channels),
             BufferArg::from_raw_parts(output, batch * parts * channels),
             pixels as u32,
             vectors as u32,
@@ -158,8 +260,47 @@ fn add_up(
             count as u32,
             scale,
             grid,
+            other.is_some(),
             from,
             to,
+        );
+    }
+}
+
+#[cube(launch_unchecked)]
+fn add_parts_kernel(sums: &[f32], first: &mut [f32], second: &mut [f32], parts: u32, channels: u32) {
+    let channel = ABSOLUTE_POS as u32;
+    if channel >= channels {
+        terminate!();
+    }
+    let mut a = 0.0f32;
+    let mut b = 0.0f32;
+    for part in 0..parts {
+        a += sums[(part * 2 * channels + channel) as usize];
+        b += sums[((part * 2 + 1) * channels + channel) as usize];
+    }
+    first[channel as usize] = a;
+    second[channel as usize] = b;
+}
+
+/// Adds up two sums of parts.
+///
+/// # Shapes
+/// - `sums`: `[parts, 2, channels]`
+/// - `to`: `[channels]` each
+pub(super) fn add_parts(launcher: &Launcher, sums: &Handle, to: [&Handle; 2], parts: usize, channels: usize) {
+    let (cubes, dim) = threads(channels);
+    // SAFETY: the buffers have these lengths, and threads beyond the channels stop
+    unsafe {
+        add_parts_kernel::launch_unchecked(
+            &launcher.client,
+            cubes,
+            dim,
+            BufferArg::from_raw_parts(sums.clone(), parts * 2 * channels),
+            BufferArg::from_raw_parts(to[0].clone(), channels),
+            BufferArg::from_raw_parts(to[1].clone(), channels),
+            parts as u32,
+            channels as u32,
         );
     }
 }
@@ -197,7 +338,8 @@ fn few_rows_kernel<F: Float>(
             sum += Vector::<f32, Const<1>>::new(product);
         }
     }
-    let sum = total::<Const<1>>(sum, grid);
+    let mut sums = line_sums::<Const<1>>(grid);
+    let sum = total::<Const<1>>(sum, &mut sums, grid);
     if line == 0 && channel < channels {
         let value = sum + Vector::<f32, Const<1>>::new(bias[channel as usize]);
         let value = activated::<Const<1>>(value, activation);
