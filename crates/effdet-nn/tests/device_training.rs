@@ -278,6 +278,32 @@ fn losses_have_the_host_s_values_and_gradients() {
     }
 }
 
+#[test]
+fn what_an_optimiser_does_is_what_the_framework_computes() {
+    use effdet_nn::native::{AdamStep, adam, mix, sum_of_squares};
+    let host = Device::flex();
+    host.seed(8);
+    let device = device().inner();
+    for length in [1, 6, 1000, 70_001] {
+        let random = || Tensor::<1>::random([length], Distribution::Normal(0.1, 1.0), &host);
+        let [value, gradient, average] = [random(), random(), random()];
+        let square = random().square();
+        let on = |tensor: &Tensor<1>| Tensor::<1>::from_data(tensor.clone().into_data(), &device);
+        let numbers = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
+        let step = AdamStep { keep: 0.99, betas: [0.9, 0.99], rate: 0.1, root_scale: 1.5, epsilon: 1e-3 };
+        let all = [&value, &gradient, &average, &square].map(on);
+        let found = adam(all.each_ref(), step).unwrap().map(numbers);
+        let average = average * 0.9 + gradient.clone() * 0.1;
+        let square = square * 0.99 + gradient.clone().square() * 0.01;
+        let updated = value.clone() * 0.99 - average.clone() / (square.clone().sqrt() * 1.5 + 1e-3) * 0.1;
+        same("adam", &found, &[updated, average, square].map(numbers));
+        let mixed = mix(&all[0], &all[1], [0.75, -2.0]).unwrap();
+        same("mixture", &[numbers(mixed)], &[numbers(value.clone() * 0.75 - gradient * 2.0)]);
+        let sum = sum_of_squares(&all[0]).unwrap();
+        same("squares", &[numbers(sum)], &[numbers(value.square().sum())]);
+    }
+}
+
 impl Layers {
     fn map_norm(mut self, map: impl FnOnce(BatchNorm) -> BatchNorm) -> Self {
         self.norm = self.norm.map(map);

@@ -1,5 +1,6 @@
 //! The running average of the weights.
 
+use effdet_nn::native;
 use serde::{Deserialize, Serialize};
 
 use crate::Named;
@@ -67,7 +68,10 @@ impl Ema {
         let decay = self.config.decay_at(step);
         for (name, value) in values {
             if let Some(average) = self.values.remove(&name) {
-                self.values.insert(name, average.mul_scalar(decay) + value.mul_scalar(1.0 - decay));
+                let mixed = native::mix(&average, &value, [decay, 1.0 - decay]);
+                let mixed =
+                    mixed.unwrap_or_else(|| average.mul_scalar(decay) + value.mul_scalar(1.0 - decay));
+                self.values.insert(name, mixed);
             }
         }
     }

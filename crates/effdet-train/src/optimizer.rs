@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use effdet_nn::native::{self, AdamStep};
 use serde::{Deserialize, Serialize};
 
 use crate::Named;
@@ -233,12 +234,9 @@ fn update(rule: Rule, hyper: Hyper, p: Tensor<1>, g: Tensor<1>, state: &mut Para
         Rule::Sgd { momentum, dampening, nesterov } => sgd(hyper, p, g, state, momentum, dampening, nesterov),
         Rule::Adam(constants) => {
             let g = add_decay(g, &p, hyper.weight_decay);
-            adam(hyper.lr, p, g, state, constants)
+            adam(Hyper { weight_decay: 0.0, ..hyper }, p, g, state, constants)
         }
-        Rule::AdamW(constants) => {
-            let p = decayed(p, hyper);
-            adam(hyper.lr, p, g, state, constants)
-        }
+        Rule::AdamW(constants) => adam(hyper, p, g, state, constants),
         Rule::RmsProp { alpha, epsilon, momentum, centered, tensorflow } => {
             let g = add_decay(g, &p, hyper.weight_decay);
             let constants = RmsPropConstants { alpha, epsilon, momentum, centered, tensorflow };
@@ -291,8 +289,9 @@ fn sgd(
     p - step.mul_scalar(hyper.lr)
 }
 
+/// With the decay apart from the gradient.
 fn adam(
-    lr: f64,
+    hyper: Hyper,
     p: Tensor<1>,
     g: Tensor<1>,
     state: &mut ParameterState,
@@ -300,14 +299,28 @@ fn adam(
 ) -> Tensor<1> {
     let AdamConstants { betas: [beta1, beta2], epsilon } = constants;
     let step = state.step as f64;
-    let average = lerp(state.zeros_or("exp_avg", &g), g.clone(), 1.0 - beta1);
-    let square = state.zeros_or("exp_avg_sq", &g).mul_scalar(beta2) + g.square().mul_scalar(1.0 - beta2);
-    state.put("exp_avg", &average);
-    state.put("exp_avg_sq", &square);
+    let (average, square) = (state.zeros_or("exp_avg", &g), state.zeros_or("exp_avg_sq", &g));
     let correction1 = 1.0 - beta1.powf(step);
     let correction2 = (1.0 - beta2.powf(step)).sqrt();
+    let rate = hyper.lr / correction1;
+    let at_once = AdamStep {
+        keep: 1.0 - hyper.lr * hyper.weight_decay,
+        betas: [beta1, beta2],
+        rate,
+        root_scale: 1.0 / correction2,
+        epsilon,
+    };
+    if let Some([value, average, square]) = native::adam([&p, &g, &average, &square], at_once) {
+        state.put("exp_avg", &average);
+        state.put("exp_avg_sq", &square);
+        return value;
+    }
+    let average = lerp(average, g.clone(), 1.0 - beta1);
+    let square = square.mul_scalar(beta2) + g.square().mul_scalar(1.0 - beta2);
+    state.put("exp_avg", &average);
+    state.put("exp_avg_sq", &square);
     let denominator = square.sqrt().div_scalar(correction2).add_scalar(epsilon);
-    p - (average / denominator).mul_scalar(lr / correction1)
+    decayed(p, hyper) - (average / denominator).mul_scalar(rate)
 }
 
 struct RmsPropConstants {

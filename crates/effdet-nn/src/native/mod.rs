@@ -152,3 +152,65 @@ pub fn has_places(map: &Tensor<4>) -> bool {
         false
     }
 }
+
+/// Constants of a step of Adam: `average = β₁ average + (1 - β₁) g`, `square = β₂ square + (1 - β₂) g²`,
+/// `value = keep · value - rate · average / (root_scale · √square + ε)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Factor of the value: 1 less what decays.
+    pub keep: f64,
+    /// Weights of the past.
+    pub betas: [f64; 2],
+    /// Learning rate, with the correction of the average.
+    pub rate: f64,
+    /// Correction of the root.
+    pub root_scale: f64,
+    /// Added to the root.
+    pub epsilon: f64,
+}
+
+/// A step of Adam on `[value, gradient, average, square]`, which gives `[value, average, square]`. `None` where there is no
+/// kernel: on the host, for example.
+///
+/// # Shapes
+/// - all `[count]`
+///
+/// # Reference
+/// Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019 for the decay.
+pub fn adam(tensors: [&Tensor<1>; 4], step: AdamStep) -> Option<[Tensor<1>; 3]> {
+    #[cfg(feature = "cube")]
+    return cube::adam(tensors, step);
+    #[cfg(not(feature = "cube"))]
+    {
+        let _ = (tensors, step);
+        None
+    }
+}
+
+/// `parts[0] · first + parts[1] · second` in one pass. `None` where there is no kernel.
+///
+/// # Shapes
+/// - all `[count]`
+pub fn mix(first: &Tensor<1>, second: &Tensor<1>, parts: [f64; 2]) -> Option<Tensor<1>> {
+    #[cfg(feature = "cube")]
+    return cube::mix(first, second, parts);
+    #[cfg(not(feature = "cube"))]
+    {
+        let _ = (first, second, parts);
+        None
+    }
+}
+
+/// The sum of squares, `[1]`, in one pass. `None` where there is no kernel.
+///
+/// # Shapes
+/// - `values`: `[count]`
+pub fn sum_of_squares(values: &Tensor<1>) -> Option<Tensor<1>> {
+    #[cfg(feature = "cube")]
+    return cube::sum_of_squares(values);
+    #[cfg(not(feature = "cube"))]
+    {
+        let _ = values;
+        None
+    }
+}

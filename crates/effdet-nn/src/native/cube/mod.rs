@@ -5,12 +5,19 @@
 //! of batch where the runtime can record launches, and replayed from then on, so that the host does next to nothing for
 //! a batch.
 
+#[allow(
+    clippy::manual_is_multiple_of,
+    clippy::needless_range_loop,
+    clippy::if_same_then_else,
+    reason = "kernels are written in a part of the language"
+)]
 mod kernels;
 mod maps;
 mod operation;
 mod program;
 mod select;
 mod training;
+mod vectors;
 
 pub(crate) use maps::{
     added_at, blend, focal_negatives, gate, global_mean, numbers_at, sum_of, with_gradient,
@@ -19,3 +26,4 @@ pub(super) use operation::{forward, runs_on};
 pub(super) use program::CubeProgram;
 pub(super) use select::highest_places;
 pub(super) use training::convolves;
+pub(super) use vectors::{adam, mix, sum_of_squares};

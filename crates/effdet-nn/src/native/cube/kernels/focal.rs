@@ -168,7 +168,7 @@ fn add_at_kernel<F: Float>(
         terminate!();
     }
     let place = places[at] as usize;
-    map[place] = map[place] + values[at];
+    map[place] += values[at];
 }
 
 /// Adds to the numbers at these places, all different.

@@ -13,6 +13,7 @@ pub mod norm;
 pub mod pixelwise;
 pub mod reduce;
 pub mod select;
+pub mod vector;
 pub mod window;
 
 use cubecl::client::Client;
@@ -71,9 +72,9 @@ impl Launcher {
         let (operand, depth) =
             if self.float == single { (ElemType::Float(FloatKind::TF32), 8) } else { (self.float, 16) };
         let wanted = MmaConfig {
-            a_type: operand.into(),
-            b_type: operand.into(),
-            cd_type: single.into(),
+            a_type: operand,
+            b_type: operand,
+            cd_type: single,
             m: 16,
             n: 16,
             k: depth as u32,

@@ -314,6 +314,7 @@ fn input_gradient_kernel<F: Float, N: Size>(
 }
 
 /// Gradients by input, weight and bias. With `fixed` statistics these are constants.
+#[allow(clippy::too_many_arguments, reason = "a kernel")]
 pub fn gradients(
     launcher: &Launcher,
     [input, gradient, output]: [&Handle; 3],

@@ -510,7 +510,7 @@ fn scale_kernel<F: Float, W: Float, N: Size>(
     count: u32,
     #[comptime] spread: bool,
     #[define(F)] _float: cubecl::ir::ElemType,
-    #[define(W)] _factors: cubecl::ir::ElemType,
+    #[define(W)] _given: cubecl::ir::ElemType,
 ) {
     let at = ABSOLUTE_POS as u32;
     if at >= count {
