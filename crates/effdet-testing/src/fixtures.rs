@@ -43,6 +43,21 @@ pub fn golden_errors() -> BTreeMap<String, GoldenError> {
     errors.into_iter().map(|(name, [sampled, sum])| (name, GoldenError { sampled, sum })).collect()
 }
 
+/// How far the reference itself is from its goldens on an NVIDIA H100, by detector and float type, made by
+/// `tools/golden/measure_device_noise.py`.
+///
+/// # Panics
+/// If the fixture is missing or damaged.
+#[expect(clippy::expect_used, reason = "the fixture is part of the repository")]
+pub fn device_noise() -> BTreeMap<String, BTreeMap<String, DeviceNoise>> {
+    read_json(&path("device_noise.json")).expect("the fixture can be read")
+}
+
+/// How far the reference is from its golden on a device: the largest difference at the sampled places, in deviations of the
+/// map; the largest of a sum, relative; detections found again, and all.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub struct DeviceNoise(pub f64, pub f64, pub usize, pub usize);
+
 /// What the reference computes in one training step of six detectors, made by `tools/golden/make_gradients.py`.
 ///
 /// # Panics

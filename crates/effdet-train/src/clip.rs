@@ -91,9 +91,8 @@ fn adaptive(value: &Tensor<1>, gradient: Tensor<1>, units: usize, factor: f64) -
 
 /// The Euclidean norm over all of several tensors, one number; `None` of no tensors.
 pub fn norm(tensors: &Named) -> Option<Tensor<1>> {
-    let squares = |tensor: &Tensor<1>| {
-        native::sum_of_squares(tensor).unwrap_or_else(|| tensor.clone().square().sum())
-    };
+    let squares =
+        |tensor: &Tensor<1>| native::sum_of_squares(tensor).unwrap_or_else(|| tensor.clone().square().sum());
     let squares: Vec<Tensor<1>> = tensors.values().map(squares).collect();
     (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum().sqrt())
 }

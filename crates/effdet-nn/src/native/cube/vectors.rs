@@ -25,11 +25,7 @@ trait VectorKernels: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     #[fusion(dtype = first, shape = first)]
-    fn mixture(
-        first: FloatTensor<Self>,
-        second: FloatTensor<Self>,
-        parts: [f64; 2],
-    ) -> FloatTensor<Self>;
+    fn mixture(first: FloatTensor<Self>, second: FloatTensor<Self>, parts: [f64; 2]) -> FloatTensor<Self>;
 
     #[fusion(dtype = values, shape = [1].into())]
     fn squares(values: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -78,9 +74,9 @@ fn takes(tensors: &[&Tensor<1>]) -> bool {
     !crate::native::is_left_to_framework()
         && (1..=u32::MAX as usize).contains(&length)
         && super::runs_on(&tensors[0].device())
-        && tensors.iter().all(|tensor| {
-            tensor.dtype() == DType::F32 && !tensor.is_autodiff() && tensor.dims()[0] == length
-        })
+        && tensors
+            .iter()
+            .all(|tensor| tensor.dtype() == DType::F32 && !tensor.is_autodiff() && tensor.dims()[0] == length)
 }
 
 /// As [`native::adam`](crate::native::adam).

@@ -71,14 +71,8 @@ impl Launcher {
         let single = ElemType::Float(FloatKind::F32);
         let (operand, depth) =
             if self.float == single { (ElemType::Float(FloatKind::TF32), 8) } else { (self.float, 16) };
-        let wanted = MmaConfig {
-            a_type: operand,
-            b_type: operand,
-            cd_type: single,
-            m: 16,
-            n: 16,
-            k: depth as u32,
-        };
+        let wanted =
+            MmaConfig { a_type: operand, b_type: operand, cd_type: single, m: 16, n: 16, k: depth as u32 };
         let features = self.client.features();
         let hardware = &self.client.properties().hardware;
         let planes = hardware.plane_size_min == 32 && hardware.plane_size_max == 32;

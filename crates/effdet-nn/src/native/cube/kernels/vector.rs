@@ -27,8 +27,7 @@ fn adam_kernel<N: Size>(
     if at >= count as usize {
         terminate!();
     }
-    let (one, first, second) =
-        (1.0f32, Vector::<f32, N>::new(beta1), Vector::<f32, N>::new(beta2));
+    let (one, first, second) = (1.0f32, Vector::<f32, N>::new(beta1), Vector::<f32, N>::new(beta2));
     let g = gradient[at];
     let mean = average[at] * first + g * Vector::<f32, N>::new(one - beta1);
     let variance = square[at] * second + g * g * Vector::<f32, N>::new(one - beta2);
