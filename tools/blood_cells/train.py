@@ -1,10 +1,10 @@
 """Trains tf_efficientdet_lite0 on blood cells with seeds 0, 1 and 2 and writes docs/blood-cells.md.
 
-    python tools/blood_cells/train.py EFFDET BCCD RUNS [--reference LOG.jsonl] [--seeds 0 1 2]
+    python tools/blood_cells/train.py EFFDET BCCD RUNS [--reference SEED=LOG.jsonl ...] [--seeds 0 1 2]
 
 EFFDET is the command, BCCD the data set in VOC layout (its published form), RUNS a folder for the runs. A run that was
-stopped goes on; one that is complete is not made again. LOG.jsonl is the reference's log of the same recipe, one JSON
-object per epoch. Every seed is in the page, whatever came of it, with the state it is in.
+stopped goes on; one that is complete is not made again. LOG.jsonl is the log of the reference's own
+script with a seed, one JSON object per epoch. Every seed is in the page, whatever came of it, with the state it is in.
 """
 import argparse
 import csv
@@ -32,7 +32,7 @@ def main():
     parser.add_argument("effdet")
     parser.add_argument("bccd")
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--reference", type=Path)
+    parser.add_argument("--reference", nargs="*", default=[], metavar="SEED=LOG")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     args = parser.parse_args()
     args.runs.mkdir(parents=True, exist_ok=True)
@@ -44,9 +44,12 @@ def main():
                 subprocess.run(command, stdout=log, stderr=log)
 
     runs = {f"seed {seed}": epochs(args.runs / f"seed-{seed}") for seed in args.seeds}
-    if args.reference:
-        lines = [json.loads(line) for line in args.reference.read_text().splitlines()]
-        runs["the reference, seed 0"] = {line["epoch"] + 1: line for line in lines}
+    reference = {}
+    for given in args.reference:
+        seed, log = given.split("=", 1)
+        lines = [json.loads(line) for line in Path(log).read_text().splitlines()]
+        reference[f"the reference, seed {seed}"] = {line["epoch"] + 1: line for line in lines}
+    runs |= reference
     shown = range(10, EPOCHS + 1, 10)
 
     def cell(run, epoch, name):
@@ -61,7 +64,10 @@ def main():
         page += [f"| {label} after epoch | " + " | ".join(map(str, shown)) + " |", "|---" * (len(shown) + 1) + "|"]
         page += [f"| {run} | " + " | ".join(cell(values, e, name) for e in shown) + " |" for run, values in runs.items()]
         done = [float(runs[f"seed {s}"][EPOCHS][name]) for s in args.seeds if EPOCHS in runs[f"seed {s}"]]
-        page += ["", f"Mean {label} of {len(done)} complete runs: {sum(done) / len(done):.4f}." if done else "No run is complete.", ""]
+        theirs = [float(run[EPOCHS][name]) for run in reference.values() if EPOCHS in run]
+        means = [f"Mean {label} of {len(values)} complete {what}: {sum(values) / len(values):.4f}."
+                 for values, what in [(done, "runs here"), (theirs, "of the reference")] if values]
+        page += ["", " ".join(means), ""]
     (ROOT / "docs/blood-cells.md").write_text("\n".join(page).rstrip() + "\n")
     for seed in args.seeds:
         source, target = args.runs / f"seed-{seed}", ROOT / f"docs/blood-cells/seed-{seed}"

@@ -3,6 +3,9 @@
 #
 #   target/gpu/check.sh [DEVICE] [FOLDER]      # cuda:0; the tables go into FOLDER, by default ./gpu-results
 #
+# First come the timings, while nothing else runs; then tests and parity beside each other. What a training step spends its
+# time on is in profile.txt.gz.
+#
 # SECONDS_IN_ALL (580), FLOATS ("f32 f16 bf16"), ONLY (names of networks; all) and QUICK=1 (small timings) change what runs.
 # A device takes its float type once in a process, so every line of the summary is a process of its own.
 set -uo pipefail
@@ -14,6 +17,8 @@ out=$(cd "$out" && pwd)
 end=$((SECONDS + ${SECONDS_IN_ALL:-580}))
 left() { echo $((end - SECONDS > 0 ? end - SECONDS : 0)); }
 export EFFDET_FIXTURES=$pack/fixtures EFFDET_DEVICE=$device
+[ ! -d /usr/local/cuda ] || export CUDA_PATH=/usr/local/cuda LD_LIBRARY_PATH=/usr/local/cuda/lib64:${LD_LIBRARY_PATH:-}
+tar xJf "$pack/programs.tar.xz" -C "$pack"
 summary=$out/summary.md
 {
     echo "# $device, $(date -u +%Y-%m-%dT%H:%MZ)"
@@ -44,19 +49,12 @@ check() {
     echo "| $name | $((SECONDS - start)) | $result |" >> "$summary"
 }
 
-only=()
-[ -z "${ONLY:-}" ] || read -ra only <<< "--only $ONLY"
-# The first process tunes; the later ones find its choices on the disk.
-for program in "$pack"/xtask-*; do
-    fusion=${program##*/xtask-}
-    for float in ${FLOATS:-f32 f16 bf16}; do
-        check "parity-$fusion-$float" 120 "$program" parity --device "$device" --float "$float" "${only[@]}" \
-            --out "$out/parity-$fusion-$float.md"
-    done
-done
-
 python3 -m pip install --quiet --no-deps --no-index --target "$out/python" "$pack"/wheels/*.whl > "$out/pip.log" 2>&1
 export PYTHONPATH=$out/python
+train=(bench --model tf_efficientdet_d0 --batch 16 --runs 1 --train --device "$device")
+[ -z "${QUICK:-}" ] || train=(bench --model tf_efficientdet_lite0 --batch 1 --runs 1 --train --device "$device")
+check profile 90 env CUBECL_DEBUG_OPTION=profile-medium CUBECL_DEBUG_LOG="$out/profile.txt" "$pack/effdet" "${train[@]}"
+gzip -f "$out/profile.txt" 2>/dev/null
 check compare 300 python3 "$pack/gpu.py" --device "$device" --binary "$pack/effdet" --bench "$pack/bench-bifpn" \
     --floats f32 bf16 --seconds 280 --out "$out/compare.md" ${QUICK:+--quick --no-compile --runs 3}
 
@@ -65,6 +63,20 @@ sizes=(EFFDET_MODELS=tf_efficientdet_d0 EFFDET_BATCH=1,8,32)
 [ -z "${QUICK:-}" ] || sizes=(EFFDET_MODELS=tf_efficientdet_lite0 EFFDET_BATCH=1)
 check bench-model 120 env "${sizes[@]}" "$pack/bench-model" --bench --measurement-time 2 --warm-up-time 1
 check table 20 python3 "$pack/table.py" --folder "$out/criterion"
+
+only=()
+[ -z "${ONLY:-}" ] || read -ra only <<< "--only $ONLY"
+for test in "$pack"/device_*; do
+    [ ! -x "$test" ] || check "${test##*/}" 120 "$test"
+done
+# The first process tunes; the later ones find its choices on the disk.
+for program in "$pack"/xtask-*; do
+    fusion=${program##*/xtask-}
+    for float in ${FLOATS:-f32 f16 bf16}; do
+        check "parity-$fusion-$float" 120 "$program" parity --device "$device" --float "$float" "${only[@]}" \
+            --out "$out/parity-$fusion-$float.md"
+    done
+done
 
 {
     for table in "$out"/parity-*.md "$out/compare.md" "$out/table.log"; do

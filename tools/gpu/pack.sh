@@ -4,7 +4,8 @@
 #
 #   tools/gpu/pack.sh [cuda|wgpu|cpu]      # cpu packs programs for the processor, to try the scripts
 #
-# PROFILE=dev builds without optimising our own crates, for a quick trial. Building with `cuda` needs no CUDA toolkit, but
+# NVRTC=1 builds programs whose kernels NVRTC compiles, with the stand-in of `tools/gpu/llvm_stubs.sh` for LLVM; the machine
+# needs a CUDA toolkit then. PROFILE=dev builds without optimising our own crates, for a quick trial. Building with `cuda` needs no CUDA toolkit, but
 # an LLVM that a build script of Burn's (tracel-llvm-bundler) fetches from GitHub once; without a way there, put the
 # archive and its checksums into ~/.cache/tracel beforehand and set TRACEL_LLVM_BUNDLER_SKIP_CHECKSUM_DOWNLOAD=1.
 set -euo pipefail
@@ -24,14 +25,22 @@ paths = [m.get("executable") for m in map(json.loads, sys.stdin) if m.get("reaso
 print([path for path in paths if path][-1])'
 }
 take() { # program name
-    cp "$1" "$pack/$2"
-    strip "$pack/$2"
+    cp "$1" "$programs/$2"
+    strip "$programs/$2"
 }
 
 case $backend in
     cpu) feature=() unfused=() ;;
     *) feature=(--features "$backend") unfused=(--features "unfused-$backend") ;;
 esac
+if [ -n "${NVRTC:-}" ]; then
+    stubs=$(tools/gpu/llvm_stubs.sh target/llvm-stubs)
+    export DOCS_RS=1 RUSTFLAGS="-C link-arg=$PWD/$stubs"
+    feature+=(-p effdet-nn --features effdet-nn/nvrtc)
+    unfused+=(-p effdet-nn --features effdet-nn/nvrtc)
+fi
+programs=$(mktemp -d)
+trap 'rm -rf "$programs"' EXIT
 take "$(built build --profile "$profile" -p effdet-cli "${feature[@]}")" effdet
 take "$(built build --profile "$profile" -p xtask "${feature[@]}")" xtask-fused
 bench_profile=bench
@@ -39,12 +48,17 @@ bench_profile=bench
 take "$(built bench --profile "$bench_profile" -p effdet-bifpn --bench bifpn --no-run "${feature[@]}")" bench-bifpn
 take "$(built bench --profile "$bench_profile" -p effdet-model --bench forward --no-run "${feature[@]}")" bench-model
 if [ "$backend" != cpu ]; then
+    for test in device_program device_training; do
+        take "$(built test --profile "$profile" -p effdet-nn --test "$test" --no-run "${feature[@]}" --features effdet-nn/flex)" "$test"
+    done
     # Fusion is a matter of types, so without it everything is another program.
     take "$(CARGO_TARGET_DIR=$target/unfused built build --profile "$profile" -p xtask "${unfused[@]}")" xtask-unfused
 fi
 
-cp crates/effdet-testing/tests/fixtures/{backbones.json.gz,detectors.json.gz} "$pack/fixtures/"
-cp benches/compare/gpu.py benches/table.py tools/gpu/check.sh "$pack/"
+# The programs have most of their code in common: a window as long as all of them finds it.
+tar cf - -C "$programs" . | xz -T1 --x86 --lzma2=preset=3,dict=768MiB > "$pack/programs.tar.xz"
+cp crates/effdet-testing/tests/fixtures/{backbones.json.gz,detectors.json.gz,device_noise.json} "$pack/fixtures/"
+cp benches/compare/gpu.py benches/table.py tools/gpu/check.sh tools/golden/{synthetic,measure_device_noise}.py "$pack/"
 # PyTorch and timm are there already.
 python3 -m pip wheel --quiet --no-deps --wheel-dir "$pack/wheels" effdet==0.4.1 omegaconf==2.3.0 antlr4-python3-runtime==4.9.3
 
