@@ -16,7 +16,7 @@ use super::kernels::focal::{Focal, add_at, negatives, take};
 use super::kernels::gemm::{Matrix, Side};
 use super::kernels::pixelwise::{self, Factors, FactorsOf, Target, Term};
 use super::kernels::{SINGLE, norm, reduce};
-use super::training::{channels_last, dims, float, launcher, new_maps, new_vector, vector};
+use super::training::{channels_last, dims, float, launcher, maps, new_maps, new_vector, vector};
 use crate::Activation;
 use crate::native::training::computes_on_device;
 
@@ -172,21 +172,21 @@ fn new_factors(like: &CubeTensor, handle: Handle, shape: [usize; 4]) -> CubeTens
 }
 
 /// Weights `[maps, channels or 1, 1, 1]`.
-fn weighted_sum(maps: &[CubeTensor], weights: &CubeTensor) -> CubeTensor {
-    let launcher = launcher(&maps[0]);
-    let target = target(&maps[0]);
+fn weighted_sum(inputs: &[CubeTensor], weights: &CubeTensor) -> CubeTensor {
+    let launcher = launcher(&inputs[0]);
+    let target = target(&inputs[0]);
     let (shape, strides) = (weights.meta.shape(), weights.meta.strides());
     let step = if shape[1] == 1 { 0 } else { strides[1] };
     let matrix = Matrix {
         values: weights.handle.clone(),
         float: float(weights),
-        rows: Side::of(maps.len(), strides[0]),
+        rows: Side::of(inputs.len(), strides[0]),
         columns: Side::of(target.channels, step),
     };
-    let constant = matrix.lay_out(&launcher, SINGLE, [maps.len(), target.channels]);
+    let constant = matrix.lay_out(&launcher, SINGLE, [inputs.len(), target.channels]);
     let terms: Vec<Term> =
-        maps.iter().map(|map| Term { map: channels_last(map), size: target.size }).collect();
-    let (output, to) = new_maps(&maps[0], dims(&maps[0]));
+        inputs.iter().map(|map| Term { map: channels_last(map), size: target.size }).collect();
+    let (output, to) = new_maps(&inputs[0], dims(&inputs[0]));
     let factors = Factors { constant, computed: None, bias: None };
     pixelwise::sum(&launcher, &terms, factors, to, &target, Activation::Identity);
     output
@@ -295,19 +295,15 @@ impl MapKernels for CubeBackend {
     }
 
     fn scattered_gradient(values: CubeTensor, places: CubeTensor, shape: [usize; 4]) -> CubeTensor {
-        let (output, to) = new_maps(&values, shape);
-        let zeros = burn_cubecl::ops::numeric::zeros(
-            values.device.clone(),
-            Shape::from([shape.iter().product::<usize>()]),
-            values.dtype,
-        );
-        let launcher = launcher(&values);
+        let numbers: usize = shape.iter().product();
+        let flat = Shape::from([numbers]);
+        let zeros = burn_cubecl::ops::numeric::zeros(values.device.clone(), flat, values.dtype);
         let places = places_of(places);
-        let numbers = output.meta.num_elements();
-        let values = burn_cubecl::kernel::into_contiguous(values).handle;
-        add_at(&launcher, (&zeros.handle, numbers), (&places.0, places.1), &values);
-        drop(to);
-        CubeTensor { handle: zeros.handle, ..output }
+        let launcher = launcher(&values);
+        let given = burn_cubecl::kernel::into_contiguous(values).handle;
+        add_at(&launcher, (&zeros.handle, numbers), (&places.0, places.1), &given);
+        let handle = zeros.handle.clone();
+        maps(&zeros, handle, shape)
     }
 }
 
@@ -624,7 +620,7 @@ pub(crate) fn with_gradient(input: &Tensor<4>, value: &Tensor<1>, gradient: &Ten
 
 /// As [`native::numbers_at`](crate::native::numbers_at).
 pub(crate) fn numbers_at(map: &Tensor<4>, places: &Tensor<1, Int>) -> Option<Tensor<1>> {
-    if !computes_on_device(map) {
+    if places.dims() == [0] || !computes_on_device(map) {
         return None;
     }
     let places = places.clone().into_dispatch();
@@ -633,7 +629,8 @@ pub(crate) fn numbers_at(map: &Tensor<4>, places: &Tensor<1, Int>) -> Option<Ten
 
 /// As [`native::added_at`](crate::native::added_at).
 pub(crate) fn added_at(map: &Tensor<4>, places: &Tensor<1, Int>, values: &Tensor<1>) -> Option<Tensor<4>> {
-    if map.is_autodiff() || values.dtype() != map.dtype() || !computes_on_device(map) {
+    let fits = values.dtype() == map.dtype() && values.dims() == places.dims() && places.dims() != [0];
+    if map.is_autodiff() || !fits || !computes_on_device(map) {
         return None;
     }
     let (map, places) = (map.clone().into_dispatch(), places.clone().into_dispatch());

@@ -69,7 +69,7 @@ pub(super) fn channels_last(map: &CubeTensor) -> Handle {
 }
 
 /// Maps that are channels-last in memory.
-fn maps(like: &CubeTensor, handle: Handle, shape: [usize; 4]) -> CubeTensor {
+pub(super) fn maps(like: &CubeTensor, handle: Handle, shape: [usize; 4]) -> CubeTensor {
     let mut tensor = CubeTensor::new_contiguous(
         like.client.clone(),
         like.device.clone(),
