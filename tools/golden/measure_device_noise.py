@@ -2,9 +2,11 @@
 
 For every detector of crates/effdet-testing/tests/fixtures/detectors.json.gz the largest difference at the sampled places, in
 standard deviations of the tensor, the largest of the sums, relative, and how many detections are found again by the rules of
-`xtask parity --device`. Prints a line of JSON for each network and float type.
+`xtask parity --device`. Prints a line of JSON for each network and float type; of all these lines --collect makes
+crates/effdet-testing/tests/fixtures/device_noise.json. That one is of an H100 with torch 2.11, timm and effdet==0.4.1.
 
-    python tools/golden/measure_device_noise.py [--device cuda:0] [--floats f32 bf16 f16] [--part 0/4]
+    python tools/golden/measure_device_noise.py [--device cuda:0] [--floats f32 bf16 f16] [--part 0/4] > LINES
+    python tools/golden/measure_device_noise.py --collect LINES...
 """
 import argparse
 import gzip
@@ -50,6 +52,17 @@ def matched(expected, found, tolerance):
     return count
 
 
+def collect(files):
+    """Writes the fixture, a line for each network: difference, difference of a sum, detections found, all."""
+    networks = {}
+    for line in (json.loads(line) for file in files for line in file.read_text().splitlines()):
+        two = lambda value: float(f"{value:.2g}")
+        row = [two(line["sampled"]), two(line["sum"]), line["matched"], line["all"]]
+        networks.setdefault(line["model"], {})[line["float"]] = row
+    lines = (f"{json.dumps(name)}: {json.dumps(networks[name], sort_keys=True)}" for name in sorted(networks))
+    (FIXTURES.parent / "device_noise.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
 @torch.no_grad()
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -57,7 +70,10 @@ def main():
     parser.add_argument("--floats", nargs="+", default=["f32", "bf16", "f16"], choices=TYPES)
     parser.add_argument("--part", default="0/1")
     parser.add_argument("--fixtures", default=FIXTURES, type=Path)
+    parser.add_argument("--collect", nargs="+", type=Path, metavar="LINES")
     a = parser.parse_args()
+    if a.collect:
+        return collect(a.collect)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
     part, parts = map(int, a.part.split("/"))

@@ -58,7 +58,7 @@ fi
 # The programs have most of their code in common: a window as long as all of them finds it.
 tar cf - -C "$programs" . | xz -T1 --x86 --lzma2=preset=3,dict=768MiB > "$pack/programs.tar.xz"
 cp crates/effdet-testing/tests/fixtures/{backbones.json.gz,detectors.json.gz,device_noise.json} "$pack/fixtures/"
-cp benches/compare/gpu.py benches/table.py tools/gpu/check.sh tools/golden/{synthetic,measure_device_noise}.py "$pack/"
+cp benches/compare/gpu.py benches/table.py tools/gpu/check.sh "$pack/"
 # PyTorch and timm are there already.
 python3 -m pip wheel --quiet --no-deps --wheel-dir "$pack/wheels" effdet==0.4.1 omegaconf==2.3.0 antlr4-python3-runtime==4.9.3
 

@@ -255,10 +255,7 @@ fn losses_have_the_host_s_values_and_gradients() {
         let [batch, channels, height, width] = shape;
         let length = batch * channels * height * width;
         let count = length.div_ceil(3);
-        let places: Vec<i64> = (0..count).map(|i| (i * 7 % length) as i64).collect();
-        if length % 7 == 0 && length > 1 {
-            continue;
-        }
+        let places: Vec<i64> = (0..count).map(|i| (i * 13 % length) as i64).collect();
         let flat = |map: Tensor<4>| map.permute([0, 2, 3, 1]).reshape([length]);
         let on_host = Tensor::<1, Int>::from_data(places.as_slice(), &host);
         let on_device = Tensor::<1, Int>::from_data(places.as_slice(), &device.clone().inner());

@@ -293,7 +293,7 @@ impl TrainingKernels for CubeBackend {
         let sums = new_vector(&gradient, channels);
         let launcher = launcher(&gradient);
         let map = channels_last(&gradient);
-        reduce::sum_pixels(&launcher, map, sums.handle.clone(), batch * height * width, channels);
+        reduce::sum_pixels(&launcher, &map, &sums.handle, batch * height * width, channels);
         burn_cubecl::kernel::cast(sums, gradient.dtype)
     }
 

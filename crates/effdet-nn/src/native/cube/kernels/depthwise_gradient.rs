@@ -6,7 +6,7 @@ use cubecl::server::Handle;
 
 use super::depthwise::Sizes;
 use super::reduce::{Grid, line_sums, sum_rows, total};
-use super::{Launcher, threads, width};
+use super::{Launcher, place, threads, width};
 
 /// A depthwise convolution's window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,12 +39,7 @@ fn input_gradient_kernel<F: Float, N: Size>(
     }
     let kernel = comptime!(window.kernel);
     let stride = comptime!(window.stride as u32);
-    let vector = at % vectors;
-    let rest = at / vectors;
-    let x = rest % in_width;
-    let rest = rest / in_width;
-    let y = rest % in_height;
-    let picture = rest / in_height;
+    let (picture, y, x, vector) = place(at, in_height, in_width, vectors);
     let mut sum = Vector::<f32, N>::new(0.0);
     #[unroll]
     for ky in 0..kernel {

@@ -153,16 +153,8 @@ pub fn mean(
 /// # Shapes
 /// - `input`: `[pixels, channels]` of the launcher's type
 /// - `output`: `[channels]`
-pub fn sum_pixels(launcher: &Launcher, input: Handle, output: Handle, pixels: usize, channels: usize) {
-    let (_, parts) = Grid::over(pixels, channels / width(&[channels]));
-    if parts == 1 {
-        let types = [launcher.float, SINGLE];
-        return add_up(launcher, [input, output], [1, pixels, channels], 1, 1.0, types);
-    }
-    let partial = launcher.client.empty(parts * channels * size_of::<f32>());
-    let types = [launcher.float, SINGLE];
-    add_up(launcher, [input, partial.clone()], [1, pixels, channels], parts, 1.0, types);
-    add_up(launcher, [partial, output], [1, parts, channels], 1, 1.0, [SINGLE, SINGLE]);
+pub fn sum_pixels(launcher: &Launcher, input: &Handle, output: &Handle, pixels: usize, channels: usize) {
+    sums(launcher, [input, output], None, [1, pixels, channels], SINGLE);
 }
 
 /// The sum of rows of single precision, in any type.
@@ -204,19 +196,29 @@ pub fn sum_products(
     launcher: &Launcher,
     maps: [&Handle; 2],
     output: &Handle,
+    sizes: [usize; 3],
+    to: ElemType,
+) {
+    sums(launcher, [maps[0], output], Some(maps[1]), sizes, to);
+}
+
+fn sums(
+    launcher: &Launcher,
+    [input, output]: [&Handle; 2],
+    other: Option<&Handle>,
     [batch, pixels, channels]: [usize; 3],
     to: ElemType,
 ) {
     let (_, parts) = Grid::over(pixels, channels / width(&[channels]));
     let sizes = [batch, pixels, channels];
-    let [input, other] = maps.map(Handle::clone);
+    let (input, other) = (input.clone(), other.cloned());
     if parts == 1 {
         let types = [launcher.float, to];
-        return add_up_products(launcher, [input, output.clone()], Some(other), sizes, (1, 1.0), types);
+        return add_up_products(launcher, [input, output.clone()], other, sizes, (1, 1.0), types);
     }
     let partial = launcher.client.empty(batch * parts * channels * size_of::<f32>());
     let types = [launcher.float, SINGLE];
-    add_up_products(launcher, [input, partial.clone()], Some(other), sizes, (parts, 1.0), types);
+    add_up_products(launcher, [input, partial.clone()], other, sizes, (parts, 1.0), types);
     add_up(launcher, [partial, output.clone()], [batch, parts, channels], 1, 1.0, [SINGLE, to]);
 }
 

@@ -6,7 +6,7 @@ use cubecl::server::Handle;
 
 use super::depthwise::Sizes;
 use super::depthwise_gradient::Window;
-use super::{Launcher, threads, width};
+use super::{Launcher, place, threads, width};
 
 #[cube(launch_unchecked)]
 fn unfold_kernel<F: Float, N: Size>(
@@ -28,14 +28,10 @@ fn unfold_kernel<F: Float, N: Size>(
         terminate!();
     }
     let kernel = comptime!(window.kernel as u32);
-    let vector = at % vectors;
-    let rest = at / vectors;
-    let tap = rest % comptime!((window.kernel * window.kernel) as u32);
-    let rest = rest / comptime!((window.kernel * window.kernel) as u32);
-    let x = rest % out_width;
-    let rest = rest / out_width;
-    let y = rest % out_height;
-    let picture = rest / out_height;
+    let taps = comptime!((window.kernel * window.kernel) as u32);
+    let (picture, y, x, rest) = place(at, out_height, out_width, taps * vectors);
+    let tap = rest / vectors;
+    let vector = rest % vectors;
     // both wrap around where they are before the map
     let row =
         y * comptime!(window.stride as u32) + (tap / kernel) * comptime!(window.dilation as u32) - pad_top;
@@ -105,12 +101,7 @@ fn fold_kernel<F: Float, N: Size>(
     let kernel = comptime!(window.kernel);
     let stride = comptime!(window.stride as u32);
     let taps = comptime!((window.kernel * window.kernel) as u32);
-    let vector = at % vectors;
-    let rest = at / vectors;
-    let x = rest % in_width;
-    let rest = rest / in_width;
-    let y = rest % in_height;
-    let picture = rest / in_height;
+    let (picture, y, x, vector) = place(at, in_height, in_width, vectors);
     let mut sum = Vector::<f32, N>::new(0.0);
     #[unroll]
     for ky in 0..kernel {
