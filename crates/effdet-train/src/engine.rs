@@ -17,6 +17,7 @@ use crate::clip::norm;
 use crate::evaluate::{Evaluation, Metric, evaluate};
 use crate::groups::{layer_trains, norm_layers, trainable};
 use crate::logs::EventFile;
+use crate::model::seeded;
 use crate::module::{OptimizerPlan, StepContext, TrainModule, read_numbers};
 use crate::parameters::{assign, set_trainable, take_gradients, values};
 use crate::schedule::{Position, Rate};
@@ -341,7 +342,7 @@ impl Engine<'_> {
         }
         // Dropped paths are a function of the seed and the step.
         let step = self.session.state.step;
-        self.model.device().seed(mix(config.seed, step));
+        seeded(self.model.device(), mix(config.seed, step), || ());
         let before = (self.model.network.clone(), self.session.state.normalizer);
         let device = self.model.device().clone();
         let whole = batches.iter().map(Batch::len).max().unwrap_or(0);

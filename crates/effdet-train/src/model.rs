@@ -18,6 +18,14 @@ use rayon::prelude::*;
 use crate::parameters::{assign, in_context_of, parameters, values};
 use crate::{Error, Parameter};
 
+/// Seeds the generator and draws from it before anyone else seeds it: there is one for all devices of a backend.
+pub(crate) fn seeded(device: &Device, seed: u64, draw: impl FnOnce()) {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _one = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    device.seed(seed);
+    draw();
+}
+
 /// A network on a device that records gradients, with everything that belongs to its weights.
 #[derive(Debug)]
 pub struct DetectorModel {
@@ -33,7 +41,8 @@ pub struct DetectorModel {
 impl DetectorModel {
     /// The network of a configuration, its weights drawn with `seed`.
     ///
-    /// The number of classes is that of `class_map`. Draws use the device's generator: nothing else may draw meanwhile.
+    /// The number of classes is that of `class_map`. The device has one generator: training runs in other threads wait for
+    /// the draws and do not change them, other draws from it do.
     ///
     /// # Errors
     /// If the configuration is inconsistent.
@@ -46,9 +55,10 @@ impl DetectorModel {
         let config = config.with_num_classes(class_map.len());
         let device = device.clone().autodiff();
         let network = config.init(&device)?;
-        device.seed(seed);
-        // Weights are drawn when first looked at.
-        values(&network);
+        seeded(&device, seed, || {
+            // Weights are drawn when first looked at.
+            values(&network);
+        });
         let preprocess = Preprocess {
             mean: config.mean,
             std: config.std,
@@ -320,5 +330,35 @@ impl AnchorCache {
         let anchors = Arc::new(Anchors::for_features(&config.anchor_config(), size, &outputs.level_sizes())?);
         *cache = Some(Arc::clone(&anchors));
         Ok(anchors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn weights_are_those_of_their_seed_beside_others_that_seed() {
+        let device = Device::flex();
+        let numbers = || {
+            let drawn = Tensor::<1>::random([4096], burn::tensor::Distribution::Default, &device);
+            drawn.into_data().try_to_vec::<f32>().unwrap()
+        };
+        let mut alone = Vec::new();
+        seeded(&device, 3, || alone = numbers());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    seeded(&device, 5, || ());
+                }
+            });
+            for _ in 0..200 {
+                seeded(&device, 3, || assert!(numbers() == alone, "others seeded between seed and draw"));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
     }
 }

@@ -6,7 +6,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, Device};
 use effdet_data::Dataset;
@@ -15,14 +14,6 @@ use effdet_train::{
     Event, LossScale, LossScaling, Precision, Rule, RunFiles, Session, StepContext, StepLoss, StepReport,
     TrainBatch, TrainConfig, TrainModule, assign, values,
 };
-
-/// Weights are drawn from the device's one generator, which a run seeds at every step: one at a time.
-static DRAWING: Mutex<()> = Mutex::new(());
-
-fn model(seed: u64) -> DetectorModel {
-    let _one = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
-    common::model(seed)
-}
 
 fn weights(model: &DetectorModel) -> BTreeMap<String, Vec<f32>> {
     let named = values(&model.network).into_iter();
@@ -52,7 +43,6 @@ fn train(
     folder: Option<&Path>,
     stop_after: Option<usize>,
 ) -> Result<Outcome, Error> {
-    let _one = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut model = start.replica(&Device::flex());
     let train = DataLoader::train(dataset.clone(), model.preprocess(), batch_size, 7)?;
     let (mut steps, mut overflows) = (Vec::new(), Vec::new());
@@ -94,7 +84,7 @@ fn sgd(lr: f64) -> TrainConfig {
 fn a_scaled_loss_changes_nothing_in_single_precision() {
     let pictures = tempfile::tempdir().unwrap();
     let dataset = common::pictures(pictures.path(), 6);
-    let start = model(3);
+    let start = common::model(3);
     let plain = train(&start, (&dataset, 2), &sgd(1e-3), &mut DefaultModule, None, None).unwrap();
     let scaling = LossScaling { interval: 2, ..LossScaling::default() };
     let config = TrainConfig { loss_scaling: Some(scaling), ..sgd(1e-3) };
@@ -147,7 +137,7 @@ fn half_precision_trains_as_single_does_on_weights_of_single_precision() {
     // How much a fresh network with few values at the coarsest levels makes of a rounding depends on its weights, from
     // 0.2 % of a loss to 5 %. Rounding the weights once in a run of single precision tells: that is one of the three
     // roundings of every convolution.
-    let starts = [4, 5, 6, 7].map(model);
+    let starts = [4, 5, 6, 7].map(common::model);
     let singles = starts.each_ref().map(|start| run(start, &sgd(1e-4)));
     for (precision, dtype) in [(Precision::F16, DType::F16), (Precision::Bf16, DType::BF16)] {
         // Low enough that nothing overflows: a step that is left out would not be beside one of single precision.
@@ -206,7 +196,7 @@ impl TrainModule for Overflowing {
 fn a_step_that_overflows_is_left_out_and_the_scale_halved() {
     let pictures = tempfile::tempdir().unwrap();
     let dataset = common::pictures(pictures.path(), 6);
-    let start = model(5);
+    let start = common::model(5);
     let config = TrainConfig { loss_scaling: Some(LossScaling::default()), ..sgd(1e-3) };
     let before = weights(&start);
     let mut module = Overflowing { step: 0, at: 1 };
@@ -225,7 +215,7 @@ fn a_step_that_overflows_is_left_out_and_the_scale_halved() {
 fn a_run_in_half_precision_goes_on_to_the_bytes_of_one_that_was_not_stopped() {
     let pictures = tempfile::tempdir().unwrap();
     let dataset = common::pictures(pictures.path(), 6);
-    let start = model(6);
+    let start = common::model(6);
     let scaling = LossScaling { interval: 2, ..LossScaling::default() };
     let config = TrainConfig {
         precision: Precision::F16,

@@ -6,7 +6,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Device, Tensor};
 use effdet_data::transform::effdet_train;
@@ -17,13 +16,6 @@ use effdet_train::{
     EmaConfig, Ending, Engine, Error, Event, Metric, Named, Rule, RunFiles, Session, StepContext, StepLoss,
     StepReport, TrainBatch, TrainConfig, TrainModule, assign, run_workers, take_gradients, values,
 };
-
-/// Weights are drawn from the device's one generator.
-fn model(seed: u64) -> DetectorModel {
-    static DRAWING: Mutex<()> = Mutex::new(());
-    let _one = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
-    common::model(seed)
-}
 
 /// Pictures of which some have no object, so that there are workers without any.
 fn dataset(folder: &Path) -> Dataset {
@@ -133,7 +125,7 @@ fn size(a: &BTreeMap<String, Vec<f32>>, of: impl Fn(&str) -> bool) -> f64 {
 fn two_workers_equal_one_with_twice_the_batch() {
     let pictures = tempfile::tempdir().unwrap();
     let dataset = dataset(pictures.path());
-    let start = model(3);
+    let start = common::model(3);
     let before = numbers(values(&start.network));
     for (rule, checkpointing) in [(Rule::sgd(), false), (Rule::sgd(), true), (Rule::adam_w(), false)] {
         let config = TrainConfig {
@@ -216,7 +208,7 @@ fn gradients(group: &Collective, model: &DetectorModel, train: &DataLoader) -> R
 fn every_gradient_of_three_workers_is_that_of_one_with_their_pictures() {
     let pictures = tempfile::tempdir().unwrap();
     let dataset = dataset(pictures.path());
-    let start = model(4);
+    let start = common::model(4);
     let together = |world_size: usize| {
         let train = loader(&dataset, &start, 6 / world_size);
         let part = |rank| (start.replica(&Device::flex()), train.sharded(rank, world_size).unwrap());
@@ -238,7 +230,7 @@ fn every_gradient_of_three_workers_is_that_of_one_with_their_pictures() {
 
 #[test]
 fn a_replica_has_the_weights_and_is_apart() {
-    let one = model(5);
+    let one = common::model(5);
     let two = one.replica(&Device::flex());
     let before = numbers(values(&one.network));
     assert_eq!(numbers(values(&two.network)), before);
@@ -258,7 +250,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 fn two_workers_that_were_stopped_end_with_the_files_of_two_that_were_not() {
     let pictures = tempfile::tempdir().unwrap();
     let dataset = dataset(pictures.path());
-    let start = model(6);
+    let start = common::model(6);
     let train = loader(&dataset, &start, 2);
     let config = TrainConfig {
         epochs: 2,
@@ -315,7 +307,7 @@ impl TrainModule for Failing {
 fn a_worker_that_fails_ends_the_others_and_its_error_is_the_runs() {
     let pictures = tempfile::tempdir().unwrap();
     let dataset = dataset(pictures.path());
-    let start = model(8);
+    let start = common::model(8);
     let train = loader(&dataset, &start, 2);
     let run = Run { config: TrainConfig::default(), folder: None, stop_after: None };
     let parts = (0..2).map(|rank| (start.replica(&Device::flex()), train.sharded(rank, 2).unwrap()));
