@@ -13,6 +13,6 @@ folder=${1:-$(mktemp -d)}
 "$effdet" train --data "$folder/data" --format coco --train-split train --val-split val \
     --model efficientdet-lcnet_050 --image-size 256 --scratch --recipe one-cycle \
     --set network.channels=40 --set network.cells=2 --set network.repeats=2 --set drop_path=0.0 \
-    --set data.augment=none --lr 3e-3 --batch-size 16 --epochs 6 --seed 0 --out "$folder/run"
+    --set data.augment=none --lr 3e-3 --batch-size 16 --epochs 12 --seed 0 --out "$folder/run"
 "$effdet" weights convert "$folder/run/best.safetensors" crates/effdet-cli/assets/demo.safetensors --dtype f16
 ls -l crates/effdet-cli/assets/demo.safetensors

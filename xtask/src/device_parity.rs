@@ -57,7 +57,7 @@ fn bounds(device: &str, float: &str) -> Bounds {
     match float {
         "f16" => F16,
         "bf16" => BF16,
-        _ if device.starts_with("cuda") => TF32,
+        _ if device.starts_with("cuda") && effdet_nn::native::allows_tf32() => TF32,
         _ => Bounds::SINGLE,
     }
 }

@@ -303,9 +303,9 @@ pub struct ServeArgs {
     pub max_connections: u16,
 }
 
-/// Which detector, and how it runs.
+/// Which detector.
 #[derive(Debug, Args)]
-pub struct DetectorArgs {
+pub struct NetworkArgs {
     /// Name of the detector, see `effdet models` [default: what the weights say, else tf_efficientdet_lite0, pretrained].
     #[arg(long, value_name = "NAME", conflicts_with = "backbone")]
     pub model: Option<String>,
@@ -330,7 +330,8 @@ pub struct DetectorArgs {
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
 
-    /// Size of the network's input: a side, or height x width such as 192x256.
+    /// Size of the network's input: a side, or height x width such as 192x256 [default: what the weights say, else the
+    /// model's].
     #[arg(long, value_name = "N|HxW")]
     pub image_size: Option<ImageSize>,
 
@@ -341,6 +342,13 @@ pub struct DetectorArgs {
     /// Standard deviation of the channels, where samples run from 0 to 1.
     #[arg(long, value_name = "R,G,B", value_parser = deviation)]
     pub std: Option<Channels>,
+}
+
+/// Which detector, and how it runs.
+#[derive(Debug, Args)]
+pub struct DetectorArgs {
+    #[command(flatten)]
+    pub network: NetworkArgs,
 
     /// Overlap (IoU) above which the weaker of two boxes of a class is dropped; of no effect with --soft-nms.
     #[arg(long, default_value = "0.5", value_parser = fraction)]
@@ -369,21 +377,8 @@ pub struct DetectorArgs {
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Name of the detector, see `effdet models` [default: what the weights say, else tf_efficientdet_lite0].
-    #[arg(long, value_name = "NAME", conflicts_with = "backbone")]
-    pub model: Option<String>,
-
-    /// Name of a backbone, for a detector that is D0 in all else.
-    #[arg(long, value_name = "NAME")]
-    pub backbone: Option<String>,
-
-    /// Checkpoint: .safetensors, .pth or a training dictionary.
-    #[arg(long, value_name = "FILE", conflicts_with = "pretrained")]
-    pub weights: Option<PathBuf>,
-
-    /// Use the published weights, fetched if they are not on this machine yet.
-    #[arg(long)]
-    pub pretrained: bool,
+    #[command(flatten)]
+    pub network: NetworkArgs,
 
     /// File to write.
     #[arg(long, value_name = "FILE")]
@@ -401,30 +396,9 @@ pub struct ExportArgs {
     #[arg(long, value_name = "N|dynamic", default_value = "1")]
     pub batch: BatchSize,
 
-    /// Size of the network's input: a side, or height x width such as 192x256 [default: what the weights say, else the
-    /// model's].
-    #[arg(long, value_name = "N|HxW")]
-    pub image_size: Option<ImageSize>,
-
     /// Take pictures of any size; --image-size is then the one that the metadata names. Not with --nms.
     #[arg(long, conflicts_with = "nms")]
     pub dynamic_size: bool,
-
-    /// Number of classes [default: what the weights say].
-    #[arg(long, value_name = "N", conflicts_with = "labels")]
-    pub num_classes: Option<usize>,
-
-    /// Class names, one per line in the order of the ids.
-    #[arg(long, value_name = "FILE")]
-    pub labels: Option<PathBuf>,
-
-    /// Mean of the channels, where samples run from 0 to 1.
-    #[arg(long, value_name = "R,G,B")]
-    pub mean: Option<Channels>,
-
-    /// Standard deviation of the channels, where samples run from 0 to 1.
-    #[arg(long, value_name = "R,G,B", value_parser = deviation)]
-    pub std: Option<Channels>,
 
     /// With --nms: least score of a detection.
     #[arg(long, default_value = "0.001", value_parser = fraction)]

@@ -6,7 +6,7 @@ use effdet::prelude::*;
 use effdet::weights::{WeightsEntry, WeightsStore};
 use effdet::{check_image_size, read_labels, weights_url};
 
-use crate::args::DetectorArgs;
+use crate::args::{DetectorArgs, NetworkArgs};
 use crate::logging::note;
 use crate::output::describe;
 use crate::progress::Transfers;
@@ -19,6 +19,15 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
     let device = effdet::device(&args.device)?;
+    let mut detector = load_network(&args.network, decode_config(args, score), &device)?;
+    if let Some(threads) = args.threads {
+        detector.set_inference(Some(threads.into()));
+    }
+    Ok(detector)
+}
+
+/// The detector that the arguments name, which decodes so.
+pub fn load_network(args: &NetworkArgs, decode: DecodeConfig, device: &Device) -> Result<Detector> {
     let labels = args.labels.as_deref().map(read_labels).transpose()?;
     if let Some(size) = args.image_size {
         check_image_size(size)?;
@@ -39,18 +48,17 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
         image_size: args.image_size,
         mean: args.mean.map(|mean| mean.0),
         std: args.std.map(|std| std.0),
-        decode: Some(decode_config(args, score)),
+        decode: Some(decode),
     };
-    let mut detector = match &args.weights {
-        Some(weights) => Detector::from_checkpoint(weights, &options, &device)?,
+    let detector = match &args.weights {
+        Some(weights) => Detector::from_checkpoint(weights, &options, device)?,
         None => {
             let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
             let Ok(entry) = WeightsEntry::named(name) else { bail!(no_weights(args)?) };
             let mut shown = Transfers::new(name);
             let store = WeightsStore::from_env()?;
-            let loaded = Detector::from_pretrained_in(&store, name, &options, &device, &mut |event| {
-                shown.show(&event)
-            });
+            let loaded =
+                Detector::from_pretrained_in(&store, name, &options, device, &mut |event| shown.show(&event));
             match (loaded, by_hand(name)?) {
                 (Err(error), Some((_, advice))) if matches!(store.locate(entry), Ok(None)) => {
                     bail!("{}\n{advice}", describe(&error.into()))
@@ -59,9 +67,6 @@ pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
             }
         }
     };
-    if let Some(threads) = args.threads {
-        detector.set_inference(Some(threads.into()));
-    }
     if let Some(report) = detector.load_report()
         && let [first, ..] = report.non_finite.as_slice()
     {
@@ -89,7 +94,7 @@ fn decode_config(args: &DetectorArgs, score: f32) -> DecodeConfig {
 }
 
 /// What to type, where no weights were given.
-fn no_weights(args: &DetectorArgs) -> Result<String> {
+fn no_weights(args: &NetworkArgs) -> Result<String> {
     if args.backbone.is_some() {
         return Ok(
             "no detector weights are published for a backbone alone: name a file with --weights".into()

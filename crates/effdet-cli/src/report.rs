@@ -10,7 +10,7 @@ use effdet::metrics::{
     OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport, evaluate_openimages,
     evaluate_voc,
 };
-use effdet::train::{ClassTable, NamedMetric, Report, RunFiles, save_diagnosis, save_report};
+use effdet::train::{ClassNumber, ClassTable, NamedMetric, Report, RunFiles, save_diagnosis, save_report};
 use serde::Serialize;
 
 use crate::args::Metric;
@@ -90,12 +90,11 @@ impl Numbers {
 
     /// The numbers of each class.
     fn classes(&self) -> ClassTable {
+        let row = |name: &str, ap| (name.to_owned(), vec![ClassNumber::Metric(ap)]);
         let rows = match self {
             Self::Coco(report) => return ClassTable::coco(report),
-            Self::Voc(report) => report.per_class.iter().map(|c| (c.name.clone(), vec![c.ap])).collect(),
-            Self::OpenImages(report) => {
-                report.per_class.iter().map(|c| (c.name.clone(), vec![c.ap])).collect()
-            }
+            Self::Voc(report) => report.per_class.iter().map(|c| row(&c.name, c.ap)).collect(),
+            Self::OpenImages(report) => report.per_class.iter().map(|c| row(&c.name, c.ap)).collect(),
         };
         ClassTable { columns: vec!["AP".to_owned()], rows }
     }

@@ -78,7 +78,7 @@ pub use module::{
 pub use optimizer::{AdamConstants, Hyper, Optimizer, ParameterState, Rule};
 pub use parameters::{Named, Parameter, assign, parameters, take_gradients, values};
 pub use plots::{save_diagnosis, save_history, save_predictions};
-pub use report::{ClassTable, Report, save_report};
+pub use report::{ClassNumber, ClassTable, Report, save_report};
 pub use run::Prepared;
 pub use run_config::{Augment, DataConfig, Layer, Recipe, RunConfig};
 pub use schedule::{Curve, Interval, Noise, Plateau, Position, Rate, Schedule, Warmup};

@@ -36,8 +36,27 @@ pub struct Report<'a> {
 pub struct ClassTable {
     /// What the numbers are.
     pub columns: Vec<String>,
-    /// The classes by name; a number that is not finite is shown as `-`.
-    pub rows: Vec<(String, Vec<f64>)>,
+    /// The classes by name.
+    pub rows: Vec<(String, Vec<ClassNumber>)>,
+}
+
+/// A number of a class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ClassNumber {
+    /// So many.
+    Count(usize),
+    /// Between 0 and 1; COCO's -1 and what is not finite, for a class without objects, is shown as `-`.
+    Metric(f64),
+}
+
+impl std::fmt::Display for ClassNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Metric(value) if value >= 0.0 => f.write_str(&decimal(value, 3)),
+            Self::Metric(_) => f.write_str("-"),
+        }
+    }
 }
 
 impl ClassTable {
@@ -45,20 +64,13 @@ impl ClassTable {
     pub fn coco(report: &CocoReport) -> Self {
         let columns = ["objects", "AP", "AP50", "AP75"].map(str::to_owned).to_vec();
         let rows = report.per_class.iter().map(|class| {
-            let metrics = &class.metrics;
-            let objects = class.ground_truth as f64;
-            (
-                class.name.clone(),
-                vec![objects, missing(metrics.ap), missing(metrics.ap50), missing(metrics.ap75)],
-            )
+            let metrics = [class.metrics.ap, class.metrics.ap50, class.metrics.ap75];
+            let objects = ClassNumber::Count(class.ground_truth);
+            let numbers = [objects].into_iter().chain(metrics.map(ClassNumber::Metric));
+            (class.name.clone(), numbers.collect())
         });
         Self { columns, rows: rows.collect() }
     }
-}
-
-/// COCO's -1 for what has no object.
-fn missing(value: f64) -> f64 {
-    if value < 0.0 { f64::NAN } else { value }
 }
 
 /// Writes a page that opens from the disk, with the charts that are in the folder `plots`.
@@ -113,13 +125,8 @@ pub fn save_report(path: &Path, plots: &Path, report: &Report<'_>) -> Result<(),
         let rows: Vec<Vec<String>> = classes
             .rows
             .iter()
-            .map(|(name, values)| {
-                let cell = |value: &f64| match value {
-                    value if !value.is_finite() => "-".to_owned(),
-                    value if value.abs() > 1.0 => decimal(*value, 0),
-                    value => decimal(*value, 3),
-                };
-                [name.clone()].into_iter().chain(values.iter().map(cell)).collect()
+            .map(|(name, numbers)| {
+                [name.clone()].into_iter().chain(numbers.iter().map(ClassNumber::to_string)).collect()
             })
             .collect();
         page.table(&columns, &rows);
@@ -198,7 +205,10 @@ mod tests {
             EpochRecord { epoch: 3, train, metrics: vec![("AP".into(), 0.4321)], ..EpochRecord::default() };
         let classes = ClassTable {
             columns: vec!["objects".into(), "AP".into()],
-            rows: vec![("cat".into(), vec![12.0, 0.5]), ("dog".into(), vec![0.0, f64::NAN])],
+            rows: vec![
+                ("cat".into(), vec![ClassNumber::Count(1), ClassNumber::Metric(0.5)]),
+                ("dog".into(), vec![ClassNumber::Count(0), ClassNumber::Metric(-1.0)]),
+            ],
         };
         let report = Report {
             numbers: vec![("AP".into(), 0.4321)],
@@ -215,11 +225,11 @@ mod tests {
             "tiny",
             "id=\"loss.svg\"",
             "1.2500",
-            "<td>cat</td><td>12</td><td>0.500</td>",
+            "<td>cat</td><td>1</td><td>0.500</td>",
             "epochs = 3",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(text.contains("<td>dog</td><td>0.000</td><td>-</td>") && !text.contains("confusion.svg"));
+        assert!(text.contains("<td>dog</td><td>0</td><td>-</td>") && !text.contains("confusion.svg"));
     }
 }

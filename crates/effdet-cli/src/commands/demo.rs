@@ -11,9 +11,9 @@ use effdet::data::{Dataset, Format, LabelFormat, ParseOptions, Source};
 use effdet::metrics::{CocoEvaluator, CocoParams, CocoReport, DiagnosisOptions, Loaded};
 use effdet::prelude::*;
 use effdet::train::{
-    Augment, Callback, ClassTable, CocoMetric, Control, DataConfig, DefaultModule, Ending, Engine, Event,
-    Layer, Metric, Prepared, Recipe as TrainRecipe, Report, RunConfig, RunFiles, Session, save_diagnosis,
-    save_history, save_report,
+    Augment, Callback, ClassNumber, ClassTable, CocoMetric, Control, DataConfig, DefaultModule, Ending,
+    Engine, Event, Layer, Metric, Prepared, Recipe as TrainRecipe, Report, RunConfig, RunFiles, Session,
+    save_diagnosis, save_history, save_report,
 };
 use effdet::validate::{self, Found};
 use effdet::viz::{grid, save_jpeg};
@@ -349,8 +349,9 @@ fn page(
     save_history(&plots, history)?;
     let diagnosis = save_diagnosis(&plots, &after.loaded, DiagnosisOptions::default())?;
     let rows = before.numbers.per_class.iter().zip(&after.numbers.per_class).map(|(before, after)| {
-        let values = [before.ground_truth as f64, before.metrics.ap, after.metrics.ap, after.metrics.ap50];
-        (after.name.clone(), values.map(|value| if value < 0.0 { f64::NAN } else { value }).into())
+        let metrics = [before.metrics.ap, after.metrics.ap, after.metrics.ap50].map(ClassNumber::Metric);
+        let objects = ClassNumber::Count(before.ground_truth);
+        (after.name.clone(), [objects].into_iter().chain(metrics).collect())
     });
     let classes = ClassTable {
         columns: ["objects", "AP before", "AP after", "AP50 after"].map(str::to_owned).into(),

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use effdet::export::OnnxOptions;
+use effdet::prelude::*;
 
-use crate::args::{DetectorArgs, ExportArgs};
+use crate::args::ExportArgs;
 use crate::detector;
 
 /// Writes the detector and says what the file takes and gives.
@@ -17,7 +18,11 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     if args.out.is_dir() {
         bail!("--out {}: this is a folder", args.out.display());
     }
-    let detector = detector::load(&detector_args(args), args.score)?;
+    // ONNX suppresses by a threshold.
+    let nms = NmsConfig { iou_threshold: args.iou, ..NmsConfig::default() };
+    let (score_threshold, max_detections) = (args.score, args.max_detections);
+    let decode = DecodeConfig { score_threshold, max_detections, nms, ..DecodeConfig::default() };
+    let detector = detector::load_network(&args.network, decode, &effdet::device("cpu")?)?;
     // Before a large network is recorded.
     options.validate(&detector.config().decode)?;
     let file = detector.to_onnx(&options)?;
@@ -30,25 +35,4 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     writeln!(to, "  inputs   {}", file.inputs().join(", "))?;
     writeln!(to, "  outputs  {}", file.outputs().join(", "))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The detector on the processor, with the suppression that ONNX has.
-fn detector_args(args: &ExportArgs) -> DetectorArgs {
-    DetectorArgs {
-        model: args.model.clone(),
-        backbone: args.backbone.clone(),
-        weights: args.weights.clone(),
-        pretrained: args.pretrained,
-        num_classes: args.num_classes,
-        labels: args.labels.clone(),
-        image_size: args.image_size,
-        mean: args.mean,
-        std: args.std,
-        iou: args.iou,
-        max_detections: args.max_detections,
-        soft_nms: false,
-        batch: 1,
-        device: "cpu".to_owned(),
-        threads: None,
-    }
 }

@@ -54,7 +54,7 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
 /// What the page of the plots says besides the numbers.
 fn subject(args: &ValArgs, detector: &Detector, dataset: &Dataset) -> Result<Subject> {
     let config = detector.config();
-    let weights = args.detector.weights.as_ref().map(|path| path.display().to_string());
+    let weights = args.detector.network.weights.as_ref().map(|path| path.display().to_string());
     let facts = [
         ("model", config.name.clone()),
         ("weights", weights.unwrap_or_else(|| "published".to_owned())),

@@ -16,6 +16,7 @@ pub mod simd;
 pub(crate) mod training;
 mod workers;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Int, Tensor};
@@ -46,6 +47,13 @@ static LEFT: AtomicBool = AtomicBool::new(false);
 #[cfg(any(feature = "flex", feature = "cube"))]
 fn is_left_to_framework() -> bool {
     LEFT.load(Ordering::Relaxed)
+}
+
+/// Whether products of single precision may go through the ten bits of mantissa that matrix units take. As for NVIDIA's
+/// libraries they may, unless the environment says `NVIDIA_TF32_OVERRIDE=0`.
+pub fn allows_tf32() -> bool {
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    *ALLOWED.get_or_init(|| std::env::var_os("NVIDIA_TF32_OVERRIDE").is_none_or(|value| value != "0"))
 }
 
 /// The places of the `count` highest numbers of every row, ascending; of equal ones the first, and NaN is the least.

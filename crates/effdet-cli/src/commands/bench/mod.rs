@@ -92,13 +92,13 @@ fn detector(args: &BenchArgs) -> Result<Detector> {
     if let Some(threads) = args.detector.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
-    let mut detector = if args.detector.weights.is_some() {
+    let mut detector = if args.detector.network.weights.is_some() {
         crate::detector::load(&args.detector, 0.0)?
     } else {
         // Timings do not depend on the weights.
-        let name = args.detector.model.as_deref().unwrap_or("tf_efficientdet_lite0");
+        let name = args.detector.network.model.as_deref().unwrap_or("tf_efficientdet_lite0");
         let mut config = configuration_named(name)?;
-        if let Some(size) = args.detector.image_size {
+        if let Some(size) = args.detector.network.image_size {
             check_image_size(size)?;
             config = config.with_image_size(size);
         }

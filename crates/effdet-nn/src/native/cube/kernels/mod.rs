@@ -21,6 +21,8 @@ use cubecl::ir::features::MmaConfig;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
+use crate::native::allows_tf32;
+
 pub(super) const SINGLE: ElemType = ElemType::Float(FloatKind::F32);
 
 /// Threads of a cube where each computes for itself.
@@ -66,9 +68,12 @@ pub struct Launcher {
 
 impl Launcher {
     /// Depth of the instructions of the matrix units with 16 by 16 results, if the device has them, and the type of the
-    /// operands: single precision goes through ten bits of mantissa.
+    /// operands: single precision goes through ten bits of mantissa where that is allowed.
     pub(super) fn matrix(&self) -> (Option<usize>, ElemType) {
         let single = ElemType::Float(FloatKind::F32);
+        if self.float == single && !allows_tf32() {
+            return (None, single);
+        }
         let (operand, depth) =
             if self.float == single { (ElemType::Float(FloatKind::TF32), 8) } else { (self.float, 16) };
         let wanted =
