@@ -439,7 +439,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub data_only: bool,
 
-    /// Pictures to train on [default: 480].
+    /// Pictures to train on [default: 1440].
     #[arg(long, value_name = "N")]
     pub train_pictures: Option<usize>,
 

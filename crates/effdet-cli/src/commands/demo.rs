@@ -58,7 +58,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
     let out = folder(args.out.as_deref())?;
-    let (train, val) = if args.quick { (16, 6) } else { (480, 60) };
+    let (train, val) = if args.quick { (16, 6) } else { (1440, 60) };
     let recipe = Recipe {
         seed: args.seed.into(),
         train: args.train_pictures.unwrap_or(train),
