@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let weights = values(&model.network);
             let mut gradients = take_gradients(&model.network, &mut loss.total.backward());
             if let Some(total) = norm(&gradients) {
-                gradients = Clip::Norm { limit: 10.0 }.apply(gradients, &total, &weights, &parameters);
+                let total = total.into_scalar::<f64>();
+                gradients = Clip::Norm { limit: 10.0 }.apply(gradients, total, &weights, &parameters);
             }
             let updated = optimizer.step(&weights, gradients, |_| Hyper { lr: 1e-3, weight_decay: 1e-4 });
             model.network = assign(model.network, updated);

@@ -1,6 +1,6 @@
 //! Gradient clipping.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use effdet_nn::native;
 use serde::{Deserialize, Serialize};
 
@@ -45,22 +45,19 @@ const LEAST_WEIGHT: f64 = 1e-3;
 const LEAST_GRADIENT: f64 = 1e-6;
 
 impl Clip {
-    /// The clipped gradients; `total` is their norm, see [`norm`].
-    pub fn apply(
-        self,
-        gradients: Named,
-        total: &Tensor<1>,
-        values: &Named,
-        parameters: &[Parameter],
-    ) -> Named {
+    /// The clipped gradients; `total` is their norm, read back from [`norm`].
+    ///
+    /// The norm is a number of the host, for a step looks at it anyway before it trusts the gradients, and most steps then
+    /// have nothing to scale.
+    pub fn apply(self, gradients: Named, total: f64, values: &Named, parameters: &[Parameter]) -> Named {
         let map = |f: &dyn Fn(&str, Tensor<1>) -> Tensor<1>| -> Named {
             gradients.clone().into_iter().map(|(name, g)| (name.clone(), f(&name, g))).collect()
         };
         match self {
             Clip::None => gradients,
             Clip::Norm { limit } => {
-                let factor = total.clone().add_scalar(1e-6).recip().mul_scalar(limit).clamp_max(1.0);
-                map(&|_, g| g * factor.clone())
+                let factor = limit / (total + 1e-6);
+                if factor >= 1.0 { gradients } else { map(&|_, g| g.mul_scalar(factor)) }
             }
             Clip::Value { limit } => map(&|_, g| g.clamp(-limit, limit)),
             Clip::Adaptive { factor } => {
@@ -91,8 +88,11 @@ fn adaptive(value: &Tensor<1>, gradient: Tensor<1>, units: usize, factor: f64) -
 
 /// The Euclidean norm over all of several tensors, one number; `None` of no tensors.
 pub fn norm(tensors: &Named) -> Option<Tensor<1>> {
-    let squares =
-        |tensor: &Tensor<1>| native::sum_of_squares(tensor).unwrap_or_else(|| tensor.clone().square().sum());
-    let squares: Vec<Tensor<1>> = tensors.values().map(squares).collect();
-    (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum().sqrt())
+    let device = tensors.values().next()?.device();
+    let none = Tensor::zeros([1], (&device, DType::F32));
+    let kernels = tensors.values().try_fold(none, |before, tensor| native::add_squares(&before, tensor));
+    let squares = kernels.unwrap_or_else(|| {
+        Tensor::cat(tensors.values().map(|tensor| tensor.clone().square().sum()).collect(), 0).sum()
+    });
+    Some(squares.sqrt())
 }

@@ -121,33 +121,55 @@ struct Output {
 /// The summed gradients of a step and what led to them.
 struct Gradients {
     sum: Named,
-    losses: Losses,
+    /// The parts of the loss of each batch, and the share that a batch has in the step.
+    losses: Vec<[Tensor<1>; 3]>,
+    share: f64,
     pictures: usize,
     batches: Vec<TrainBatch>,
 }
 
+/// The numbers of a step on the host.
+#[derive(Clone, Copy)]
+struct StepNumbers {
+    losses: Losses,
+    norm: f64,
+    pictures: usize,
+}
+
 impl Gradients {
-    /// Makes them and the losses the means over the workers.
-    fn reduce(&mut self, group: &Collective) -> Result<(), Error> {
-        let share = 1.0 / group.world_size() as f64;
-        let Losses { total, class, boxes } = self.losses;
-        let [total, class, boxes, pictures] =
-            group.sum("the losses of a step", [total, class, boxes, self.pictures as f64])?;
-        self.losses = Losses { total: total * share, class: class * share, boxes: boxes * share };
-        self.pictures = pictures as usize;
+    /// The means over the workers.
+    fn reduce(&mut self, group: &Collective) {
         if self.sum.is_empty() {
-            return Ok(());
+            return;
         }
         // One exchange for all: a copy costs less than a meeting of the workers for each tensor.
         let all = Tensor::cat(self.sum.values().cloned().collect(), 0);
-        let all = group.all_reduce(all).mul_scalar(share);
+        let all = group.all_reduce(all).mul_scalar(1.0 / group.world_size() as f64);
         let mut start = 0;
         for gradient in self.sum.values_mut() {
             let length = gradient.dims()[0];
             *gradient = all.clone().narrow(0, start, length);
             start += length;
         }
-        Ok(())
+    }
+
+    /// The losses and the norm, waiting for the device once.
+    fn read(&self, group: Option<&Collective>) -> Result<StepNumbers, Error> {
+        let parts = self.losses.iter().flatten().cloned().chain(norm(&self.sum));
+        let values = read_numbers(&parts.collect::<Vec<_>>())?;
+        let (losses, norm) = values.split_at(3 * self.losses.len());
+        let part = |at: usize| losses.iter().skip(at).step_by(3).sum::<f64>() * self.share;
+        let numbers = [part(0), part(1), part(2), self.pictures as f64];
+        let (numbers, share) = match group {
+            Some(group) => (group.sum("the losses of a step", numbers)?, 1.0 / group.world_size() as f64),
+            None => (numbers, 1.0),
+        };
+        let [total, class, boxes, pictures] = numbers;
+        Ok(StepNumbers {
+            losses: Losses { total: total * share, class: class * share, boxes: boxes * share },
+            norm: norm.first().copied().unwrap_or_default(),
+            pictures: pictures as usize,
+        })
     }
 }
 
@@ -347,7 +369,7 @@ impl Engine<'_> {
         let device = self.model.device().clone();
         let whole = batches.iter().map(Batch::len).max().unwrap_or(0);
         // Devices compute behind: a lack of memory shows at the latest when the norm is read.
-        let (gradients, total, norm_value) = catch_out_of_memory(whole, &device, |pictures| {
+        let (gradients, numbers) = catch_out_of_memory(whole, &device, |pictures| {
             // Fewer pictures are an attempt of this worker, after a failure that ends the run.
             let together = self.collective.filter(|_| pictures == whole);
             if let (Some(group), None) = (self.collective, together) {
@@ -355,21 +377,17 @@ impl Engine<'_> {
             }
             let mut gradients = self.gradients(phase, batches, pictures, together)?;
             if let Some(group) = together {
-                gradients.reduce(group)?;
+                gradients.reduce(group);
             }
-            let total = norm(&gradients.sum);
-            let norm_value = match &total {
-                Some(total) => read_numbers([total])?[0],
-                None => 0.0,
-            };
-            Ok::<_, Error>((gradients, total, norm_value))
+            let numbers = gradients.read(together)?;
+            Ok::<_, Error>((gradients, numbers))
         })?;
-        let Gradients { sum, losses, pictures, .. } = &gradients;
+        let StepNumbers { losses, norm, pictures } = numbers;
         let rate = self.rate(phase);
         let scaling = config.scaling();
         if let (Some(scaling), Some(scale)) = (&scaling, &mut self.session.state.loss_scale)
             && losses.total.is_finite()
-            && !norm_value.is_finite()
+            && !norm.is_finite()
             && scale.is_suspect()
         {
             scale.overflowed(scaling);
@@ -380,16 +398,16 @@ impl Engine<'_> {
             control = merge(control, self.tell(&event));
             return self.agree(control);
         }
-        if let Some(kind) = self.judge(config, *losses, norm_value) {
-            let bad = self.diagnose(phase, kind, &gradients)?;
+        if let Some(kind) = self.judge(config, losses, norm) {
+            let bad = self.diagnose(phase, kind, &gradients, losses)?;
             (self.model.network, self.session.state.normalizer) = before;
             control = merge(control, self.leave_out(config, bad)?);
             return self.agree(control);
         }
 
-        if let Some(total) = total {
+        if !gradients.sum.is_empty() {
             let weights = values(&self.model.network);
-            let clipped = config.clip.apply(sum.clone(), &total, &weights, &phase.parameters);
+            let clipped = config.clip.apply(gradients.sum, norm, &weights, &phase.parameters);
             self.update(phase, rate, &weights, clipped);
         }
         let state = &mut self.session.state;
@@ -418,10 +436,10 @@ impl Engine<'_> {
             epochs: phase.epochs_in_all,
             step_in_epoch: self.session.state.batch / config.accumulate + 1,
             steps_per_epoch: phase.steps_per_epoch,
-            pictures: *pictures,
-            losses: *losses,
+            pictures,
+            losses,
             lr: rate.lr,
-            gradient_norm: norm_value,
+            gradient_norm: norm,
         };
         if let Some(output) = output
             && config.log_every > 0
@@ -431,7 +449,7 @@ impl Engine<'_> {
                 ("train/loss", losses.total),
                 ("train/class_loss", losses.class),
                 ("train/box_loss", losses.boxes),
-                ("train/gradient_norm", norm_value),
+                ("train/gradient_norm", norm),
                 ("lr", rate.lr),
             ];
             output.events.scalars(step, &scalars)?;
@@ -448,9 +466,9 @@ impl Engine<'_> {
         pictures: usize,
         together: Option<&Collective>,
     ) -> Result<Gradients, Error> {
-        let mut all =
-            Gradients { sum: Named::new(), losses: Losses::default(), pictures: 0, batches: Vec::new() };
         let share = 1.0 / batches.len() as f64;
+        let mut all =
+            Gradients { sum: Named::new(), losses: Vec::new(), share, pictures: 0, batches: Vec::new() };
         // A power of two, unless asked otherwise: nothing is rounded by it.
         let scale = self.session.state.loss_scale.map_or(1.0, |scale| scale.factor);
         let _precision = phase.config.precision.enter();
@@ -466,10 +484,7 @@ impl Engine<'_> {
             let scaled = loss.total.clone();
             let scaled = if scale == 1.0 { scaled } else { scaled.mul_scalar(scale) };
             let mut found = scaled.backward();
-            let losses = loss.read()?;
-            all.losses.total += losses.total * share;
-            all.losses.class += losses.class * share;
-            all.losses.boxes += losses.boxes * share;
+            all.losses.push(loss.parts());
             for (name, gradient) in take_gradients(&self.model.network, &mut found) {
                 let factor = share / scale;
                 let gradient = if factor == 1.0 { gradient } else { gradient.mul_scalar(factor) };
@@ -536,6 +551,7 @@ impl Engine<'_> {
         phase: &Phase<'_>,
         kind: BadStepKind,
         gradients: &Gradients,
+        losses: Losses,
     ) -> Result<BadStep, Error> {
         let context = StepContext {
             config: phase.config,
@@ -566,7 +582,7 @@ impl Engine<'_> {
         }
         let RunState { epoch, step, .. } = self.session.state;
         let picture = picture.map(|(_, name)| name);
-        Ok(BadStep { kind, epoch, step, losses: gradients.losses, picture, layer })
+        Ok(BadStep { kind, epoch, step, losses, picture, layer })
     }
 
     fn leave_out(&mut self, config: &TrainConfig, bad: BadStep) -> Result<Control, Error> {

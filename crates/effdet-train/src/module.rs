@@ -146,18 +146,28 @@ impl StepLoss {
     /// # Errors
     /// If the device fails.
     pub fn read(&self) -> Result<Losses, Error> {
-        let [total, class, boxes] = read_numbers([&self.total, &self.class, &self.boxes])?;
-        Ok(Losses { total, class, boxes })
+        let numbers = read_numbers(&self.parts())?;
+        Ok(Losses { total: numbers[0], class: numbers[1], boxes: numbers[2] })
+    }
+
+    /// The parts in the order of [`Losses`], without the graph.
+    pub(crate) fn parts(&self) -> [Tensor<1>; 3] {
+        [&self.total, &self.class, &self.boxes].map(|part| part.clone().without_autodiff())
     }
 }
 
-/// Reads several one-element tensors back at once.
-pub(crate) fn read_numbers<const N: usize>(numbers: [&Tensor<1>; N]) -> Result<[f64; N], Error> {
-    let parts = numbers.map(|number| number.clone().without_autodiff());
-    let data = Tensor::cat(parts.to_vec(), 0).try_into_data();
+/// Reads several one-element tensors back at once: a device is waited for a single time.
+pub(crate) fn read_numbers(numbers: &[Tensor<1>]) -> Result<Vec<f64>, Error> {
+    let Some(first) = numbers.first() else { return Ok(Vec::new()) };
+    let dtype = first.dtype();
+    let parts = numbers.iter().map(|number| number.clone().cast(dtype)).collect();
+    let data = Tensor::cat(parts, 0).try_into_data();
     let data = data.map_err(|error| Error::ReadBack(format!("{error:?}")))?;
     let values: Vec<f64> = data.iter::<f64>().collect();
-    values.try_into().map_err(|values: Vec<f64>| Error::ReadBack(format!("{} numbers for {N}", values.len())))
+    if values.len() != numbers.len() {
+        return Err(Error::ReadBack(format!("{} numbers for {}", values.len(), numbers.len())));
+    }
+    Ok(values)
 }
 
 /// What validation makes of a batch.

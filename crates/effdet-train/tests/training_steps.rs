@@ -43,8 +43,8 @@ fn ten_steps_of_sgd_and_adamw_track_the_losses_and_statistics_of_the_reference()
             }
             let gradients = take_gradients(&model, &mut total.backward());
             let weights = values(&model);
-            let total = norm(&gradients).unwrap();
-            let gradients = Clip::Norm { limit: 10.0 }.apply(gradients, &total, &weights, &listed);
+            let total = norm(&gradients).unwrap().into_scalar::<f64>();
+            let gradients = Clip::Norm { limit: 10.0 }.apply(gradients, total, &weights, &listed);
             let updated = optimizer.step(&weights, gradients, hyper);
             model = assign(model, updated);
         }

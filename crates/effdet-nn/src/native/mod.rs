@@ -209,16 +209,16 @@ pub fn mix(first: &Tensor<1>, second: &Tensor<1>, parts: [f64; 2]) -> Option<Ten
     }
 }
 
-/// The sum of squares, `[1]`, in one pass. `None` where there is no kernel.
+/// `before + Σ values²`, so that the norm over many tensors is one chain of sums. `None` where there is no kernel.
 ///
 /// # Shapes
-/// - `values`: `[count]`
-pub fn sum_of_squares(values: &Tensor<1>) -> Option<Tensor<1>> {
+/// - `before`: `[1]`, `values`: `[count]`
+pub fn add_squares(before: &Tensor<1>, values: &Tensor<1>) -> Option<Tensor<1>> {
     #[cfg(feature = "cube")]
-    return cube::sum_of_squares(values);
+    return cube::add_squares(before, values);
     #[cfg(not(feature = "cube"))]
     {
-        let _ = values;
+        let _ = (before, values);
         None
     }
 }

@@ -26,4 +26,4 @@ pub(super) use operation::{forward, runs_on};
 pub(super) use program::CubeProgram;
 pub(super) use select::highest_places;
 pub(super) use training::convolves;
-pub(super) use vectors::{adam, mix, sum_of_squares};
+pub(super) use vectors::{adam, add_squares, mix};

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::kernels::{SINGLE, reduce, vector as kernels};
+use super::kernels::vector as kernels;
 use super::training::{launcher, new_vector, vector};
 use crate::native::AdamStep;
 
@@ -27,8 +27,8 @@ trait VectorKernels: Backend {
     #[fusion(dtype = first, shape = first)]
     fn mixture(first: FloatTensor<Self>, second: FloatTensor<Self>, parts: [f64; 2]) -> FloatTensor<Self>;
 
-    #[fusion(dtype = values, shape = [1].into())]
-    fn squares(values: FloatTensor<Self>) -> FloatTensor<Self>;
+    #[fusion(dtype = before, shape = before)]
+    fn squares(before: FloatTensor<Self>, values: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 impl VectorKernels for CubeBackend {
@@ -58,12 +58,12 @@ impl VectorKernels for CubeBackend {
         result
     }
 
-    fn squares(values: CubeTensor) -> CubeTensor {
+    fn squares(before: CubeTensor, values: CubeTensor) -> CubeTensor {
         let launcher = launcher(&values);
         let length = values.meta.num_elements();
         let result = new_vector(&values, 1);
-        let values = vector(values);
-        reduce::sum_products(&launcher, [&values, &values], &result.handle, [1, length, 1], SINGLE);
+        let [before, values] = [before, values].map(vector);
+        kernels::add_squares(&launcher, [&values, &before, &result.handle], length);
         result
     }
 }
@@ -98,7 +98,11 @@ pub(in crate::native) fn mix(first: &Tensor<1>, second: &Tensor<1>, parts: [f64;
     Some(Tensor::from_dispatch(Dispatch::mixture(first, second, parts)))
 }
 
-/// As [`native::sum_of_squares`](crate::native::sum_of_squares).
-pub(in crate::native) fn sum_of_squares(values: &Tensor<1>) -> Option<Tensor<1>> {
-    takes(&[values]).then(|| Tensor::from_dispatch(Dispatch::squares(values.clone().into_dispatch())))
+/// As [`native::add_squares`](crate::native::add_squares).
+pub(in crate::native) fn add_squares(before: &Tensor<1>, values: &Tensor<1>) -> Option<Tensor<1>> {
+    if !takes(&[before]) || !takes(&[values]) {
+        return None;
+    }
+    let [before, values] = [before, values].map(|tensor| tensor.clone().into_dispatch());
+    Some(Tensor::from_dispatch(Dispatch::squares(before, values)))
 }

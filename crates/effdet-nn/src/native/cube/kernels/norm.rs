@@ -5,8 +5,8 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 use super::activation::{activated, slope};
-use super::reduce::{Grid, line_sums, total};
-use super::{Launcher, threads, width};
+use super::reduce::{Grid, PART_GRID, add_parts, line_sums, sum_pairs, total};
+use super::{Launcher, cubes, threads, width};
 use crate::Activation;
 
 /// A map as pixels by channels.
@@ -71,21 +71,16 @@ fn moments_kernel<F: Float>(
     pixels: f32,
     channels: u32,
     parts: u32,
+    #[comptime] grid: Grid,
     #[define(F)] _float: ElemType,
 ) {
-    let channel = ABSOLUTE_POS as u32;
-    if channel >= channels {
-        terminate!();
+    let channel = CUBE_POS as u32 * grid.lanes + UNIT_POS % grid.lanes;
+    let (sum, squares) = add_parts(sums, channel, channels, parts, grid);
+    if UNIT_POS < grid.lanes && channel < channels {
+        let off = sum / pixels;
+        mean[channel as usize] = f32::cast_from(input[channel as usize]) + off;
+        variance[channel as usize] = max(squares / pixels - off * off, 0.0f32);
     }
-    let mut sum = 0.0f32;
-    let mut squares = 0.0f32;
-    for part in 0..parts {
-        sum += sums[(part * 2 * channels + channel) as usize];
-        squares += sums[((part * 2 + 1) * channels + channel) as usize];
-    }
-    let off = sum / pixels;
-    mean[channel as usize] = f32::cast_from(input[channel as usize]) + off;
-    variance[channel as usize] = max(squares / pixels - off * off, 0.0f32);
 }
 
 /// Mean and biased variance of every channel.
@@ -117,11 +112,10 @@ pub fn statistics(launcher: &Launcher, input: &Handle, to: Pair, pixels: Pixels)
             grid,
             launcher.float,
         );
-        let (cubes, dim) = threads(channels);
         moments_kernel::launch_unchecked(
             &launcher.client,
-            cubes,
-            dim,
+            cubes(PART_GRID.groups(channels)),
+            PART_GRID.dim(),
             buffer(input, rows * channels),
             buffer(&sums, parts * 2 * channels),
             buffer(&mean, channels),
@@ -129,6 +123,7 @@ pub fn statistics(launcher: &Launcher, input: &Handle, to: Pair, pixels: Pixels)
             rows as f32,
             channels as u32,
             parts as u32,
+            PART_GRID,
             launcher.float,
         );
     }
@@ -355,7 +350,7 @@ pub fn gradients(
             grid,
             launcher.float,
         );
-        super::reduce::add_parts(launcher, &sums, [&by_weight, &by_bias], parts, channels);
+        sum_pairs(launcher, &sums, [&by_weight, &by_bias], parts, channels);
         let count = rows * vectors;
         let (cubes, dim) = threads(count);
         input_gradient_kernel::launch_unchecked(

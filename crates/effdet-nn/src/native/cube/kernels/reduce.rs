@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 use super::activation::activated;
-use super::{Launcher, SINGLE, THREADS, cubes, threads, width};
+use super::{Launcher, SINGLE, THREADS, cubes, width};
 use crate::Activation;
 
 /// The threads of a cube that adds up pixels: lanes take channels, lines take pixels.
@@ -17,8 +17,8 @@ pub struct Grid {
 
 /// Pixels that a thread adds up at least.
 const LEAST: usize = 16;
-/// Parts that pixels are divided into at most.
-const PARTS: usize = 256;
+/// Parts that pixels are divided into at most: cubes that fill a device.
+const PARTS: usize = 512;
 
 impl Grid {
     /// As many lanes as there are vectors of channels, up to a plane's, and the parts that so many pixels are divided
@@ -50,7 +50,7 @@ pub(super) fn line_sums<N: Size>(#[comptime] grid: Grid) -> Shared<[Vector<f32, 
     Shared::<[Vector<f32, N>]>::new_slice(comptime!((grid.lanes * grid.lines) as usize))
 }
 
-/// The sum of a cube's lines, in the first of them.
+/// The sum of a cube's lines, in the first of them. Each turn adds the second half of the lines to the first.
 #[cube]
 pub(super) fn total<N: Size>(
     own: Vector<f32, N>,
@@ -60,13 +60,16 @@ pub(super) fn total<N: Size>(
     sync_cube();
     sums[UNIT_POS as usize] = own;
     sync_cube();
-    let mut sum = own;
-    if UNIT_POS < grid.lanes {
-        for line in 1..grid.lines {
-            sum += sums[(UNIT_POS + line * grid.lanes) as usize];
+    #[unroll]
+    for turn in 0..comptime!(grid.lines.ilog2()) {
+        let half = comptime!((grid.lines >> (turn + 1)) * grid.lanes);
+        if UNIT_POS < half {
+            let other = sums[(UNIT_POS + half) as usize];
+            sums[UNIT_POS as usize] += other;
         }
+        sync_cube();
     }
-    sum
+    sums[(UNIT_POS % grid.lanes) as usize]
 }
 
 /// Numbers of single precision that [`mean`] keeps partial sums in.
@@ -269,20 +272,51 @@ fn add_up_products(
     }
 }
 
+/// Threads of a cube that adds up parts, or products along a depth: lanes take channels, lines take parts.
+pub(super) const PART_GRID: Grid = Grid { lanes: 32, lines: THREADS / 32 };
+
+/// Both sums of the lane's channel over all parts, in the first line.
+///
+/// # Shapes
+/// - `sums`: `[parts, 2, channels]`
+#[cube]
+pub(super) fn add_parts(
+    sums: &[f32],
+    channel: u32,
+    channels: u32,
+    parts: u32,
+    #[comptime] grid: Grid,
+) -> (f32, f32) {
+    let mut first = Vector::<f32, Const<1>>::new(0.0);
+    let mut second = Vector::<f32, Const<1>>::new(0.0);
+    if channel < channels {
+        for part in range_stepped(UNIT_POS / grid.lanes, parts, grid.lines) {
+            let place = part * 2 * channels + channel;
+            first += Vector::<f32, Const<1>>::new(sums[place as usize]);
+            second += Vector::<f32, Const<1>>::new(sums[(place + channels) as usize]);
+        }
+    }
+    let mut shared = line_sums::<Const<1>>(grid);
+    let first = total::<Const<1>>(first, &mut shared, grid);
+    let second = total::<Const<1>>(second, &mut shared, grid);
+    (first.extract(0usize), second.extract(0usize))
+}
+
 #[cube(launch_unchecked)]
-fn add_parts_kernel(sums: &[f32], first: &mut [f32], second: &mut [f32], parts: u32, channels: u32) {
-    let channel = ABSOLUTE_POS as u32;
-    if channel >= channels {
-        terminate!();
+fn sum_pairs_kernel(
+    sums: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    parts: u32,
+    channels: u32,
+    #[comptime] grid: Grid,
+) {
+    let channel = CUBE_POS as u32 * grid.lanes + UNIT_POS % grid.lanes;
+    let (a, b) = add_parts(sums, channel, channels, parts, grid);
+    if UNIT_POS < grid.lanes && channel < channels {
+        first[channel as usize] = a;
+        second[channel as usize] = b;
     }
-    let mut a = 0.0f32;
-    let mut b = 0.0f32;
-    for part in 0..parts {
-        a += sums[(part * 2 * channels + channel) as usize];
-        b += sums[((part * 2 + 1) * channels + channel) as usize];
-    }
-    first[channel as usize] = a;
-    second[channel as usize] = b;
 }
 
 /// Adds up two sums of parts.
@@ -290,25 +324,22 @@ fn add_parts_kernel(sums: &[f32], first: &mut [f32], second: &mut [f32], parts: 
 /// # Shapes
 /// - `sums`: `[parts, 2, channels]`
 /// - `to`: `[channels]` each
-pub(super) fn add_parts(launcher: &Launcher, sums: &Handle, to: [&Handle; 2], parts: usize, channels: usize) {
-    let (cubes, dim) = threads(channels);
-    // SAFETY: the buffers have these lengths, and threads beyond the channels stop
+pub(super) fn sum_pairs(launcher: &Launcher, sums: &Handle, to: [&Handle; 2], parts: usize, channels: usize) {
+    // SAFETY: the buffers have these lengths, and lanes beyond the channels write nothing
     unsafe {
-        add_parts_kernel::launch_unchecked(
+        sum_pairs_kernel::launch_unchecked(
             &launcher.client,
-            cubes,
-            dim,
+            cubes(PART_GRID.groups(channels)),
+            PART_GRID.dim(),
             BufferArg::from_raw_parts(sums.clone(), parts * 2 * channels),
             BufferArg::from_raw_parts(to[0].clone(), channels),
             BufferArg::from_raw_parts(to[1].clone(), channels),
             parts as u32,
             channels as u32,
+            PART_GRID,
         );
     }
 }
-
-/// Outputs and parts of the depth of a cube of [`few_rows`].
-const ROW_GRID: Grid = Grid { lanes: 32, lines: THREADS / 32 };
 
 #[cube(launch_unchecked)]
 fn few_rows_kernel<F: Float>(
@@ -361,14 +392,14 @@ pub fn few_rows(
     [rows, depth, channels, padded_channels]: [usize; 4],
     activation: Activation,
 ) {
-    let groups = channels.div_ceil(ROW_GRID.lanes as usize);
+    let groups = channels.div_ceil(PART_GRID.lanes as usize);
     let count = rows * groups;
     // SAFETY: the buffers have these lengths, and cubes beyond `count` stop
     unsafe {
         few_rows_kernel::launch_unchecked(
             &launcher.client,
             cubes(count),
-            ROW_GRID.dim(),
+            PART_GRID.dim(),
             BufferArg::from_raw_parts(input, rows * depth),
             BufferArg::from_raw_parts(weight, depth * padded_channels),
             BufferArg::from_raw_parts(bias, padded_channels),
@@ -379,7 +410,7 @@ pub fn few_rows(
             groups as u32,
             count as u32,
             activation,
-            ROW_GRID,
+            PART_GRID,
             launcher.float,
         );
     }

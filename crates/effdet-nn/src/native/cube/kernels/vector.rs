@@ -3,7 +3,8 @@
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 
-use super::{Launcher, threads, width};
+use super::reduce::{Grid, line_sums, total};
+use super::{Launcher, THREADS, cubes, threads, width};
 use crate::native::AdamStep;
 
 #[cube(launch_unchecked)]
@@ -103,4 +104,82 @@ pub fn mix(launcher: &Launcher, [first, second, output]: [&Handle; 3], length: u
             (length / width) as u32,
         );
     }
+}
+
+/// Threads of a cube that adds up a vector.
+const LINE: Grid = Grid { lanes: 1, lines: THREADS };
+/// Vectors of four that a cube adds up at least, and cubes at most.
+const LEAST: usize = 4096;
+const CUBES: usize = 256;
+
+#[cube(launch_unchecked)]
+fn sum_kernel<N: Size>(
+    values: &[Vector<f32, N>],
+    before: &[f32],
+    output: &mut [f32],
+    share: u32,
+    count: u32,
+    #[comptime] square: bool,
+    #[comptime] last: bool,
+    #[comptime] grid: Grid,
+) {
+    let width = values.vector_size();
+    let first = CUBE_POS as u32 * share;
+    let end = min(first + share, count);
+    let mut sum = Vector::<f32, N>::new(0.0);
+    for at in range_stepped(first + UNIT_POS, end, grid.lines) {
+        let mut value = values[at as usize];
+        if comptime!(square) {
+            value *= value;
+        }
+        sum += value;
+    }
+    let mut shared = line_sums::<N>(grid);
+    let sum = total::<N>(sum, &mut shared, grid);
+    if UNIT_POS == 0 {
+        let mut number = 0.0f32;
+        if comptime!(last) {
+            number = before[0];
+        }
+        #[unroll]
+        for lane in 0..width {
+            number += sum.extract(lane);
+        }
+        output[CUBE_POS] = number;
+    }
+}
+
+/// `before + Σ values²`.
+///
+/// # Shapes
+/// - `values`: `[length]`; `before`, `output`: `[1]`
+pub fn add_squares(launcher: &Launcher, [values, before, output]: [&Handle; 3], length: usize) {
+    let sum = |from: &Handle, to: &Handle, length: usize, parts: usize, [square, last]: [bool; 2]| {
+        let width = width(&[length]);
+        let count = length / width;
+        // SAFETY: the buffers have these lengths, and there are as many cubes as parts
+        unsafe {
+            sum_kernel::launch_unchecked(
+                &launcher.client,
+                cubes(parts),
+                LINE.dim(),
+                width,
+                BufferArg::from_raw_parts(from.clone(), length),
+                BufferArg::from_raw_parts(before.clone(), 1),
+                BufferArg::from_raw_parts(to.clone(), parts),
+                count.div_ceil(parts) as u32,
+                count as u32,
+                square,
+                last,
+                LINE,
+            );
+        }
+    };
+    let parts = length.div_ceil(4 * LEAST).min(CUBES);
+    if parts == 1 {
+        return sum(values, output, length, 1, [true, true]);
+    }
+    let partial = launcher.client.empty(parts * size_of::<f32>());
+    sum(values, &partial, length, parts, [true, false]);
+    sum(&partial, output, parts, 1, [false, true]);
 }
