@@ -1,10 +1,11 @@
 """Trains tf_efficientdet_lite0 on blood cells with seeds 0, 1 and 2 and writes docs/blood-cells.md.
 
-    python tools/blood_cells/train.py EFFDET BCCD RUNS [--reference SEED=LOG.jsonl ...] [--seeds 0 1 2]
+    python tools/blood_cells/train.py EFFDET BCCD RUNS [--reference "NAME=LOG.jsonl" ...] [--seeds 0 1 2]
 
 EFFDET is the command, BCCD the data set in VOC layout (its published form), RUNS a folder for the runs. A run that was
-stopped goes on; one that is complete is not made again. LOG.jsonl is the log of the reference's own
-script with a seed, one JSON object per epoch. Every seed is in the page, whatever came of it, with the state it is in.
+stopped goes on; one that is complete is not made again. LOG.jsonl is a log of the reference, one JSON object per epoch: of its
+own script, with a name such as `seed 0`, or of `same_batches.py`, with one such as `on the batches of seed 2`. Every run is in the
+page, whatever came of it, with the state it is in.
 """
 import argparse
 import csv
@@ -32,7 +33,7 @@ def main():
     parser.add_argument("effdet")
     parser.add_argument("bccd")
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--reference", nargs="*", default=[], metavar="SEED=LOG")
+    parser.add_argument("--reference", nargs="*", default=[], metavar="NAME=LOG")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     args = parser.parse_args()
     args.runs.mkdir(parents=True, exist_ok=True)
@@ -46,9 +47,9 @@ def main():
     runs = {f"seed {seed}": epochs(args.runs / f"seed-{seed}") for seed in args.seeds}
     reference = {}
     for given in args.reference:
-        seed, log = given.split("=", 1)
+        name, log = given.split("=", 1)
         lines = [json.loads(line) for line in Path(log).read_text().splitlines()]
-        reference[f"the reference, seed {seed}"] = {line["epoch"] + 1: line for line in lines}
+        reference[f"the reference, {name}"] = {line["epoch"] + 1: line for line in lines}
     runs |= reference
     shown = range(10, EPOCHS + 1, 10)
 
@@ -60,6 +61,9 @@ def main():
             "Written by `tools/blood_cells/train.py`: `tf_efficientdet_lite0` at 320 on the 292 pictures of BCCD's trainval, tested on",
             f"its 72 test pictures, by the recipe `reference` ({EPOCHS} epochs, batches of 8). AP and AP50 of the averaged weights, and the",
             "mean training loss of the epoch. The settings and the numbers of every epoch are in `docs/blood-cells/`.", ""]
+    if any("batches" in name for name in reference):
+        page += ["On the batches of a seed, the reference starts from the first weights of our run with that seed and is fed its",
+                 "pictures, boxes and order (`tools/blood_cells/same_batches.py`), so that arithmetic is all that differs.", ""]
     for name, label in [("AP", "AP"), ("AP50", "AP50")]:
         page += [f"| {label} after epoch | " + " | ".join(map(str, shown)) + " |", "|---" * (len(shown) + 1) + "|"]
         page += [f"| {run} | " + " | ".join(cell(values, e, name) for e in shown) + " |" for run, values in runs.items()]
