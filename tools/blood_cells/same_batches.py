@@ -7,8 +7,8 @@ RUN is the folder of a run of `train.py` beside this script, DATA what the examp
 run and the reference's script have in common is the same then: weights, pictures, boxes, order. What is left is arithmetic.
 LOG.jsonl gets an object per epoch, with AP and AP50 of the averaged weights after every tenth, as `train.py --reference` reads them.
 
-PyTorch's batch norm adds up channels-last maps in single precision one pixel after the other, and the reference's script trains
-channels-last. With `--norms contiguous` the batch norms alone see contiguous maps, whose sums PyTorch adds up exactly.
+On the CPU, PyTorch's batch norm in single precision is far less exact on channels-last maps, which the reference's script trains
+on, than on contiguous ones. With `--norms contiguous` the batch norms alone see contiguous maps.
 
 Pinned: torch 2.9.0, timm 1.0.31, effdet 0.4.1, pycocotools 2.0.11.
 """
