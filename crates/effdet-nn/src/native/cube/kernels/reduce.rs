@@ -8,7 +8,8 @@ use super::activation::activated;
 use super::{Launcher, SINGLE, THREADS, cubes, width};
 use crate::Activation;
 
-/// The threads of a cube that adds up pixels: lanes take channels, lines take pixels.
+/// The threads of a cube that adds up pixels: lanes take channels, lines take pixels. Both are powers of two, for [`total`]
+/// halves the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Grid {
     pub lanes: u32,
