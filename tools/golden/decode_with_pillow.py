@@ -2,7 +2,7 @@
 
     python tools/golden/decode_with_pillow.py OUT PICTURE...
 
-Pinned: Pillow 13.0.0 (its bundled libjpeg-turbo is what matters). `crates/effdet-cli/tests/bccd.rs` reads the folder
+Pinned: Pillow 13.0.0 (its bundled libjpeg-turbo is what matters). `crates/effdet-cli/tests/it/bccd.rs` reads the folder
 from EFFDET_BCCD_PNG.
 """
 

@@ -1,0 +1,77 @@
+//! Slices and test-time augmentation on the command line.
+
+use crate::common::{Fixture, fails, numbers};
+use effdet::prelude::*;
+use serde_json::Value;
+
+fn detections(report: &Value) -> Vec<Value> {
+    report["images"][0]["detections"].as_array().unwrap().clone()
+}
+
+fn assert_same(found: &[Value], expected: &[Detection]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(numbers(&found["bbox"]), <[f32; 4]>::from(expected.bbox));
+        assert_eq!(found["score"].as_f64().unwrap() as f32, expected.score);
+    }
+}
+
+#[test]
+fn slices_and_augmentation_are_those_of_the_library() {
+    let fixture = Fixture::new();
+    let path = fixture.picture("wide.png", 200, 90);
+    let picture = decode_file(path, &DecodeLimits::default()).unwrap();
+    let detector = fixture.detector();
+    let plain = fixture.json(&["wide.png"], &[]);
+    let sliced = DetectOptions {
+        slices: Some(Slices { overlap: 0.25, ..Slices::new(ImageSize::square(80)) }),
+        batch: 3,
+        ..DetectOptions::default()
+    };
+    let report = fixture.json(&["wide.png"], &["--slice", "80", "--overlap", "0.25", "--batch", "3"]);
+    assert_same(&detections(&report), &detector.detect_with(&picture, &sliced).unwrap());
+    assert_ne!(detections(&report), detections(&plain));
+
+    let scales = vec![1.0, 1.5];
+    let augmentation = TestTimeAugmentation { scales, ..TestTimeAugmentation::default() };
+    let augmented = DetectOptions { augmentation: Some(augmentation), batch: 1, ..DetectOptions::default() };
+    let report = fixture.json(&["wide.png"], &["--tta", "flip,scale:1.5"]);
+    assert_same(&detections(&report), &detector.detect_with(&picture, &augmented).unwrap());
+    assert_ne!(detections(&report), detections(&plain));
+}
+
+#[test]
+fn slices_merge_as_asked() {
+    let fixture = Fixture::new();
+    fixture.picture("wide.png", 200, 90);
+    let count = |options: &[&str]| {
+        let options = [&["--slice", "64", "--max-detections", "100000"], options].concat();
+        detections(&fixture.json(&["wide.png"], &options)).len()
+    };
+    let (joined, by_nms) = (count(&[]), count(&["--merge", "nms"]));
+    assert!(joined < by_nms, "{joined} {by_nms}");
+    assert!(count(&["--merge-metric", "iou"]) > joined);
+    assert!(count(&["--merge-threshold", "0.9"]) > joined);
+    assert!(count(&["--merge", "nms", "--slices-only"]) < by_nms);
+}
+
+#[test]
+fn views_out_of_range_are_refused() {
+    let fixture = Fixture::new();
+    fixture.picture("cat.png", 40, 40);
+    for options in [
+        &["--slice", "0"][..],
+        &["--slice", "64", "--overlap", "1"],
+        &["--overlap", "0.1"],
+        &["--slices-only"],
+        &["--tta", "flop"],
+        &["--tta", "scale:0"],
+        &["--wbf-iou", "0.5"],
+    ] {
+        fails(fixture.predict(&["cat.png"]).args(options), 2);
+    }
+    // One pixel is no use, and many of them are refused with their number.
+    fixture.picture("large.png", 400, 400);
+    let stderr = fails(fixture.predict(&["large.png"]).args(["--slice", "1"]), 1);
+    assert!(stderr.contains("400 x 400, more than"), "{stderr}");
+}

@@ -1,0 +1,149 @@
+//! `effdet weights`, against a server on loopback.
+
+#[path = "../../../effdet-weights/tests/it/common/server.rs"]
+mod server;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+use std::time::Duration;
+
+use assert_cmd::Command;
+use server::{Reply, Server};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// The command with caches in `folder` and `hub` as the Hub.
+fn effdet(folder: &Path, hub: &str, arguments: &[&str]) -> Process {
+    let mut command = Process::new(env!("CARGO_BIN_EXE_effdet"));
+    command.arg("weights").args(arguments).env("HF_ENDPOINT", hub).env("NO_PROXY", "127.0.0.1");
+    for name in ["HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "EFFDET_OFFLINE", "HF_HUB_OFFLINE"] {
+        command.env_remove(name);
+    }
+    for name in ["EFFDET_CACHE", "HF_HOME", "TORCH_HOME"] {
+        command.env(name, folder.join(name));
+    }
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn content() -> Vec<u8> {
+    (0..100_000u32).map(|i| (i / 3) as u8).collect()
+}
+
+/// SHA-256 of [`content`].
+fn digest(folder: &Path) -> String {
+    let path = folder.join("content");
+    fs::write(&path, content()).unwrap();
+    effdet::weights::sha256(&path).unwrap()
+}
+
+fn hub(sha256: String, pause: Duration) -> Server {
+    Server::start(move |request, _| {
+        let reply = if request.method == "HEAD" {
+            Reply::file(&content())
+        } else {
+            Reply { pause, ..Reply::ranged(&content(), request) }
+        };
+        reply.header("X-Repo-Commit", COMMIT).header("X-Linked-Etag", format!("\"{sha256}\""))
+    })
+}
+
+#[test]
+fn two_processes_fetch_a_file_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = hub(digest(folder.path()), Duration::from_millis(400));
+    let start = || {
+        effdet(folder.path(), &server.address, &["download", "tf_efficientnet_b0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let outputs = [start(), start()].map(|child| child.wait_with_output().unwrap());
+    let paths = outputs.each_ref().map(|output| text(&output.stdout));
+    assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
+    assert_eq!(paths[0], paths[1]);
+    assert_eq!(fs::read(paths[0].trim()).unwrap(), content());
+    assert_eq!(server.gets(), 1);
+}
+
+#[test]
+fn a_file_is_fetched_found_verified_and_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = hub(digest(folder.path()), Duration::ZERO);
+    let run = |arguments: &[&str], status: i32| {
+        let output = effdet(folder.path(), &server.address, arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?} {}", text(&output.stderr));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let name = "tf_efficientnet_b0";
+    assert!(run(&["path", name], 1).1.contains("effdet weights download tf_efficientnet_b0"));
+    let path = run(&["download", name], 0).0;
+    assert_eq!(run(&["path", name], 0).0, path);
+    assert!(run(&["verify"], 0).0.contains("1 right, 0 wrong"));
+    let listed = run(&["list", "--backbones"], 0).0;
+    let line = listed.lines().find(|line| line.starts_with("tf_efficientnet_b0.ns_jft_in1k")).unwrap();
+    assert!(line.contains("yes"), "{line}");
+    fs::write(fs::canonicalize(path.trim()).unwrap(), b"other").unwrap();
+    assert!(run(&["verify", name], 1).1.contains("SHA-256"));
+    assert!(run(&["rm", name], 0).0.contains("deleted"));
+    run(&["path", name], 1);
+
+    let dir = folder.path().join("dir");
+    let dir = dir.to_str().unwrap();
+    let path = run(&["download", name, "--dir", dir], 0).0;
+    assert_eq!(fs::read(path.trim()).unwrap(), content());
+    run(&["verify", name, "--dir", dir], 0);
+    run(&["download", "tf_efficientnet_b99"], 2);
+    run(&["download"], 2);
+}
+
+#[test]
+fn a_proxy_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = hub(digest(folder.path()), Duration::ZERO);
+    let output = effdet(folder.path(), "http://hub.invalid", &["download", "tf_efficientnet_b0"])
+        .env("HTTP_PROXY", &proxy.address)
+        .env("ALL_PROXY", &proxy.address)
+        .env("NO_PROXY", "")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let asked = proxy.requests();
+    assert!(asked.iter().any(|request| request.method == "CONNECT" || request.path.contains("hub.invalid")));
+}
+
+#[test]
+fn checkpoints_are_converted_averaged_and_inspected() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../effdet-weights/tests/fixtures");
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let fixture = |name: &str| fixtures.join(name).to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| {
+        Command::from_std(effdet(folder.path(), "http://127.0.0.1:9", arguments)).assert()
+    };
+
+    let training = fixture("training.pth.tar");
+    run(&["convert", &training, &at("ema.safetensors"), "--ema", "--dtype", "f16"]).success();
+    run(&["convert", &training, &at("last.safetensors")]).success();
+    run(&["average", &at("last.safetensors"), &at("last.safetensors"), "--out", &at("mean.safetensors")])
+        .success();
+    let open =
+        |name: &str| effdet::weights::Checkpoint::open(at(name)).unwrap().read_f32("bn1.bias").unwrap();
+    let (ema, last) = (open("ema.safetensors"), open("last.safetensors"));
+    assert!(ema.iter().zip(&last).all(|(ema, last)| (ema + 1.0 - last).abs() < 1e-6), "{ema:?} {last:?}");
+    assert_eq!(open("mean.safetensors"), last);
+
+    let refused = run(&["convert", &fixture("legacy.pth"), &at("x.safetensors"), "--ema"]).failure().code(2);
+    assert!(text(&refused.get_output().stderr).contains("no averaged weights"));
+    run(&["convert", &fixture("legacy.pth"), &at("x.onnx")]).failure().code(2);
+    let shown = run(&["inspect", &training, "--tensors"]).success();
+    let shown = text(&shown.get_output().stdout);
+    for part in ["state_dict_ema", "conv_stem.weight F32 [4, 3, 3, 3]", "fits no published model"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+}

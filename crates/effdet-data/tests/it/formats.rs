@@ -1,0 +1,388 @@
+//! Each label format on a tiny data set with every kind of dirt (`tools/golden/make_formats.py`).
+
+use std::path::PathBuf;
+
+use effdet_core::ImageSize;
+use effdet_data::{
+    Action, ClassIds, Dataset, DirtKind, Error, Format, LabelFormat, ParseOptions, Parsed, PictureCheck,
+    Pixels, Policies, Policy, Record, RecordId, Source,
+};
+use rstest::rstest;
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats").join(name)
+}
+
+fn lenient() -> ParseOptions {
+    ParseOptions {
+        policies: Policies::default().with(DirtKind::Malformed, Policy::Skip),
+        pictures: PictureCheck::Header,
+        ..ParseOptions::default()
+    }
+}
+
+fn parse(format: Format, name: &str) -> Parsed {
+    format.parse(&Source::new(fixture(name)), &lenient()).unwrap()
+}
+
+/// Kind, place and action of each occurrence.
+fn dirt(parsed: &Parsed) -> Vec<(DirtKind, &str, Action)> {
+    let mut found: Vec<_> =
+        parsed.dirt.occurrences.iter().map(|dirt| (dirt.kind, dirt.at.as_str(), dirt.action)).collect();
+    found.sort_by_key(|(kind, at, _)| (*kind, *at));
+    found
+}
+
+fn record(dataset: &Dataset, id: impl Into<RecordId>) -> &Record {
+    let id = id.into();
+    dataset.records.iter().find(|record| record.id == id).unwrap()
+}
+
+fn boxes(record: &Record) -> Vec<(u32, [f32; 4])> {
+    record.objects.iter().map(|object| (object.class_id, object.bbox.into())).collect()
+}
+
+fn classes(dataset: &Dataset) -> Vec<(u32, &str)> {
+    dataset.class_map.iter().collect()
+}
+
+#[test]
+fn coco_reports_each_kind_of_dirt_by_its_id_and_keeps_the_rest() {
+    use Action::{Fixed, Skipped};
+    let source = Source::new(fixture("coco")).with_split("train");
+    let parsed = Format::Coco.parse(&source, &lenient()).unwrap();
+    assert_eq!(
+        dirt(&parsed),
+        [
+            (DirtKind::OutsidePicture, "id 11", Fixed),
+            (DirtKind::OutsidePicture, "id 12", Skipped),
+            (DirtKind::ZeroArea, "id 13", Skipped),
+            (DirtKind::NegativeSize, "id 14", Skipped),
+            (DirtKind::NonFinite, "id 15", Skipped),
+            (DirtKind::DuplicateId, "id 1", Fixed),
+            (DirtKind::DuplicateId, "id 10", Fixed),
+            (DirtKind::DuplicateId, "id 7", Fixed),
+            (DirtKind::DuplicateBox, "id 20", Fixed),
+            (DirtKind::MissingPicture, "id 3", Skipped),
+            (DirtKind::LabelsWithoutPicture, "id 17", Skipped),
+            (DirtKind::UnreadablePicture, "", Skipped),
+            (DirtKind::WrongExtension, "", Fixed),
+            (DirtKind::SizeMismatch, "id 5", Fixed),
+            (DirtKind::StringId, "entry 5", Fixed),
+            (DirtKind::StringId, "id 18", Fixed),
+            (DirtKind::UnknownClass, "id 16", Skipped),
+            (DirtKind::Malformed, "entry 10", Skipped),
+            (DirtKind::Malformed, "entry 12", Skipped),
+        ]
+    );
+    let dataset = &parsed.dataset;
+    assert_eq!(classes(dataset), [(1, "cat"), (7, "polar bear")]);
+    let ids: Vec<RecordId> = dataset.records.iter().map(|record| record.id.clone()).collect();
+    assert_eq!(ids, [1, 2, 4, 5].map(RecordId::Number));
+    assert_eq!(boxes(record(dataset, 1)), [(1, [2.0, 3.0, 12.0, 15.0]), (1, [35.0, 25.0, 40.0, 30.0])]);
+    assert_eq!(record(dataset, 1).objects[0].area, Some(120.0));
+    let second = [(1, [5.0, 5.0, 11.0, 12.0]), (7, [20.0, 5.0, 26.0, 12.0]), (7, [20.1, 5.0, 26.1, 12.0])];
+    assert_eq!(boxes(record(dataset, 2)), second);
+    assert!(record(dataset, 4).objects.is_empty());
+    assert_eq!(record(dataset, 5).size, Some(ImageSize::new(30, 40)));
+    assert!(record(dataset, 5).objects[0].is_ignored);
+}
+
+#[test]
+fn coco_fixes_negative_sizes_when_asked_to() {
+    let options =
+        ParseOptions { policies: lenient().policies.with(DirtKind::NegativeSize, Policy::Fix), ..lenient() };
+    let parsed = Format::Coco.parse(&Source::new(fixture("coco")), &options).unwrap();
+    assert!(boxes(record(&parsed.dataset, 1)).contains(&(7, [10.0, 12.0, 20.0, 20.0])));
+}
+
+#[rstest]
+#[case(
+    DirtKind::OutsidePicture,
+    "instances_train.json, id 11: outside picture: corners 35,25 45,37 in a picture of 30x40"
+)]
+#[case(DirtKind::ZeroArea, "instances_train.json, id 13: zero area: corners 5,5 5,17")]
+#[case(DirtKind::NonFinite, "instances_train.json, id 15: non finite: corners NaN,5 NaN,17")]
+#[case(DirtKind::StringId, "instances_train.json, id 18: string id: \"2\" for 2")]
+#[case(DirtKind::Malformed, "instances_train.json, entry 10: malformed: annotations: missing field `bbox`")]
+#[case(DirtKind::UnknownClass, "instances_train.json, id 16: unknown class: category 8")]
+fn a_policy_of_error_names_the_file_the_place_and_the_values(#[case] kind: DirtKind, #[case] message: &str) {
+    let policies = Policies::all(Policy::Skip).with(kind, Policy::Error);
+    let options = ParseOptions { policies, ..ParseOptions::default() };
+    let error = Format::Coco.parse(&Source::new(fixture("coco")), &options).unwrap_err();
+    assert!(error.to_string().contains(message), "{error}");
+}
+
+#[test]
+fn coco_files_become_splits_and_crowds_and_negatives_stay() {
+    let parsed = parse(Format::Coco, "coco");
+    let dataset = &parsed.dataset;
+    assert_eq!(dataset.splits["val"].len(), 2);
+    assert_eq!(dataset.splits["train"].len(), 4);
+    let crowd = record(dataset, 101);
+    assert_eq!(boxes(crowd), [(7, [1.5, 2.25, 11.5, 14.25]), (1, [0.0, 0.0, 40.0, 30.0])]);
+    assert_eq!((crowd.objects[0].is_crowd, crowd.objects[1].is_crowd), (false, true));
+    assert!(record(dataset, 102).objects.is_empty());
+
+    let options = ParseOptions { class_ids: ClassIds::Contiguous, ..lenient() };
+    let contiguous = Format::Coco.parse(&Source::new(fixture("coco")), &options).unwrap().dataset;
+    assert_eq!(classes(&contiguous), [(1, "cat"), (2, "polar bear")]);
+    assert_eq!(contiguous.class_sources[&2], RecordId::Number(7));
+    assert_eq!(record(&contiguous, 101).objects[0].class_id, 2);
+}
+
+#[test]
+fn coco_raises_ids_from_zero_and_tells_pictures_of_two_files_apart() {
+    let parsed = parse(Format::Coco, "coco_zero");
+    assert_eq!(dirt(&parsed), [(DirtKind::ClassIdZero, "id 0", Action::Fixed)]);
+    assert_eq!(classes(&parsed.dataset), [(1, "cat"), (2, "dog")]);
+    assert_eq!(boxes(record(&parsed.dataset, 1)), [(1, [1.0, 2.0, 4.0, 6.0])]);
+    assert_eq!(boxes(record(&parsed.dataset, "val/1")), [(2, [1.0, 2.0, 4.0, 6.0])]);
+}
+
+#[test]
+fn chosen_classes_win_over_declared_ones_by_name() {
+    let map = effdet_core::ClassMap::from_names(["polar bear"]).unwrap();
+    let options = ParseOptions { classes: Some(map.clone()), ..lenient() };
+    let source = Source::new(fixture("coco")).with_split("val");
+    let parsed = Format::Coco.parse(&source, &options).unwrap();
+    assert_eq!(parsed.dataset.class_map, map);
+    assert_eq!(boxes(record(&parsed.dataset, 101)), [(1, [1.5, 2.25, 11.5, 14.25])]);
+    assert_eq!(dirt(&parsed), [(DirtKind::UnknownClass, "id 2", Action::Skipped)]);
+}
+
+#[test]
+fn voc_counts_pixels_from_one_and_ignores_parts_and_flag_lists() {
+    use Action::{Fixed, Skipped};
+    let parsed = parse(Format::Voc, "voc");
+    let dataset = &parsed.dataset;
+    assert_eq!(
+        dirt(&parsed),
+        [
+            (DirtKind::OutsidePicture, "entry 2", Fixed),
+            (DirtKind::ZeroArea, "entry 1", Skipped),
+            (DirtKind::NonFinite, "entry 3", Skipped),
+            (DirtKind::SwappedCorners, "entry 0", Fixed),
+            (DirtKind::MissingPicture, "", Skipped),
+            (DirtKind::PictureWithoutLabels, "", Skipped),
+            (DirtKind::LabelsWithoutPicture, "", Skipped),
+        ]
+    );
+    assert_eq!(classes(dataset), [(1, "cat"), (2, "salt & pepper")]);
+    let first = record(dataset, "001");
+    let expected = [(1, [2.0, 3.0, 12.0, 15.0]), (2, [0.0, 0.0, 40.0, 30.0]), (1, [19.5, 9.25, 30.75, 20.0])];
+    assert_eq!(boxes(first), expected);
+    assert!(first.objects[0].is_difficult && first.objects[0].is_truncated && first.objects[1].is_occluded);
+    let second = record(dataset, "002");
+    assert_eq!(second.size, Some(ImageSize::new(30, 40)), "read from the picture");
+    assert_eq!(boxes(second), [(1, [9.0, 4.0, 30.0, 20.0]), (1, [0.0, 4.0, 20.0, 30.0])]);
+    assert!(record(dataset, "003").objects.is_empty());
+    assert_eq!(dataset.splits.keys().collect::<Vec<_>>(), ["train", "val"]);
+    assert_eq!(dataset.splits["val"], [2]);
+
+    let options = ParseOptions { pixels: Some(Pixels::Effdet), ..lenient() };
+    let effdet = Format::Voc.parse(&Source::new(fixture("voc")), &options).unwrap().dataset;
+    assert_eq!(boxes(record(&effdet, "001"))[0], (1, [2.0, 3.0, 11.0, 14.0]));
+}
+
+#[test]
+fn voc_pictures_without_labels_become_negatives_when_asked_to() {
+    let policies = lenient().policies.with(DirtKind::PictureWithoutLabels, Policy::Fix);
+    let options = ParseOptions { policies, ..lenient() };
+    let dataset = Format::Voc.parse(&Source::new(fixture("voc")), &options).unwrap().dataset;
+    assert!(record(&dataset, "005").objects.is_empty());
+}
+
+#[test]
+fn a_box_of_one_pixel_is_kept_when_asked_to() {
+    let policies = lenient().policies.with(DirtKind::ZeroArea, Policy::Fix);
+    let options = ParseOptions { policies, ..lenient() };
+    let dataset = Format::Voc.parse(&Source::new(fixture("voc")), &options).unwrap().dataset;
+    assert!(boxes(record(&dataset, "002")).contains(&(1, [6.0, 6.0, 7.0, 9.0])));
+}
+
+#[test]
+fn the_years_of_a_devkit_become_one_set() {
+    let parsed = parse(Format::Voc, "voc_devkit");
+    let dataset = &parsed.dataset;
+    assert_eq!(classes(dataset), [(1, "cat"), (2, "dog")]);
+    assert_eq!(dataset.splits["trainval"], [0, 1]);
+    assert_eq!(dataset.splits["VOC2012/trainval"], [1]);
+    assert_eq!(boxes(&dataset.records[0]), [(2, [2.0, 3.0, 12.0, 15.0])]);
+    assert!(parsed.dirt.is_clean());
+}
+
+#[test]
+fn pets_take_breed_and_ids_from_names_and_lists() {
+    use Action::{Fixed, Skipped};
+    let parsed = parse(Format::Pets, "pets");
+    assert_eq!(
+        dirt(&parsed),
+        [
+            (DirtKind::MissingPicture, "line 6", Skipped),
+            (DirtKind::PictureWithoutLabels, "", Skipped),
+            (DirtKind::UnlistedPicture, "", Skipped),
+            (DirtKind::WrongExtension, "", Fixed),
+        ]
+    );
+    let dataset = &parsed.dataset;
+    assert_eq!(classes(dataset), [(2, "american_bulldog"), (6, "Bengal")]);
+    assert_eq!(boxes(record(dataset, "american_bulldog_12")), [(2, [2.0, 3.0, 12.0, 15.0])]);
+    assert_eq!((dataset.records.len(), dataset.splits["trainval"].len()), (3, 3));
+}
+
+#[test]
+fn via_takes_the_box_around_any_shape_of_either_version() {
+    use Action::Skipped;
+    let source = Source::new(fixture("via"));
+    let options = ParseOptions { label_key: None, ..lenient() };
+    let parsed = Format::Via.parse(&source, &options).unwrap();
+    let dataset = &parsed.dataset;
+    assert_eq!(classes(dataset), [(1, "cat"), (2, "dog")]);
+    assert_eq!(boxes(record(dataset, "a.png")), [(1, [2.0, 3.0, 12.0, 15.0]), (2, [5.0, 4.0, 20.0, 25.0])]);
+    assert_eq!(boxes(record(dataset, "b.png")), [(1, [6.0, 8.0, 14.0, 16.0]), (2, [14.0, 9.0, 26.0, 15.0])]);
+    assert_eq!(
+        dirt(&parsed),
+        [
+            (DirtKind::ZeroArea, "entry 2", Skipped),
+            (DirtKind::NegativeSize, "entry 3", Skipped),
+            (DirtKind::LabelsWithoutPicture, "entry 1", Skipped),
+            (DirtKind::UnknownClass, "entry 0", Skipped),
+            (DirtKind::Malformed, "entry 0", Skipped),
+        ]
+    );
+    assert_eq!(dataset.splits.keys().collect::<Vec<_>>(), ["v1", "v2"]);
+    let options = ParseOptions { label_key: Some("breed".to_owned()), ..lenient() };
+    let none = Format::Via.parse(&source, &options).unwrap();
+    assert_eq!(none.dataset.object_count(), 0);
+}
+
+#[test]
+fn open_images_become_pixels_and_keep_hierarchy_and_marks() {
+    use Action::{Fixed, Skipped};
+    let parsed = parse(Format::OpenImages, "open_images");
+    assert_eq!(
+        dirt(&parsed),
+        [
+            (DirtKind::OutsidePicture, "line 2", Fixed),
+            (DirtKind::NonFinite, "line 6", Skipped),
+            (DirtKind::SwappedCorners, "line 4", Fixed),
+            (DirtKind::PictureWithoutLabels, "", Skipped),
+            (DirtKind::LabelsWithoutPicture, "line 7", Skipped),
+            (DirtKind::UnknownClass, "line 5", Skipped),
+            (DirtKind::DecimalComma, "", Fixed),
+        ]
+    );
+    let dataset = &parsed.dataset;
+    assert_eq!(classes(dataset), [(1, "Animal"), (2, "Cat"), (3, "Bear, polar")]);
+    assert_eq!(dataset.class_sources[&3], RecordId::from("/m/z"));
+    assert_eq!(dataset.hierarchy, [(2, vec![1]), (3, vec![1])].into());
+    let first = record(dataset, "0a");
+    assert_eq!(boxes(first), [(2, [4.0, 6.0, 20.0, 24.0]), (3, [0.0, 0.0, 40.0, 30.0])]);
+    let (cat, bear) = (&first.objects[0], &first.objects[1]);
+    assert!(cat.is_truncated && !cat.is_group_of && !cat.is_inside);
+    assert!(bear.is_group_of && bear.is_depiction && bear.is_inside && bear.is_occluded);
+    assert_eq!(boxes(record(dataset, "0b")), [(2, [10.0, 6.0, 20.0, 24.0])]);
+    assert_eq!(boxes(record(dataset, "1a.png")), [(1, [10.0, 15.0, 20.0, 30.0])]);
+    assert_eq!((dataset.splits["train"].len(), dataset.splits["validation"].len()), (2, 1));
+}
+
+#[test]
+fn yolo_reads_boxes_polygons_and_negatives() {
+    use Action::{Fixed, Skipped};
+    let parsed = parse(Format::Yolo, "yolo");
+    assert_eq!(
+        dirt(&parsed),
+        [
+            (DirtKind::OutsidePicture, "line 4", Fixed),
+            (DirtKind::ZeroArea, "line 4", Skipped),
+            (DirtKind::NonFinite, "line 5", Skipped),
+            (DirtKind::LabelsWithoutPicture, "", Skipped),
+            (DirtKind::UnknownClass, "line 2", Skipped),
+            (DirtKind::Malformed, "line 1", Skipped),
+            (DirtKind::Malformed, "line 3", Skipped),
+        ]
+    );
+    let dataset = &parsed.dataset;
+    assert_eq!(classes(dataset), [(1, "cat"), (2, "polar bear"), (5, "dog")]);
+    let first = boxes(record(dataset, "images/train/a"));
+    assert_eq!(first[0], (1, [15.0, 7.5, 25.0, 22.5]));
+    assert_eq!(first[1], (5, [4.0, 3.0, 12.0, 12.0]), "the box around the polygon");
+    assert_eq!(first[2], (2, [28.0, 25.5, 40.0, 28.5]));
+    assert!(record(dataset, "b").objects.is_empty() && record(dataset, "images/val/a").objects.is_empty());
+    assert_eq!((dataset.splits["train"].len(), dataset.splits["val"].len()), (2, 2));
+
+    let bare = parse(Format::Yolo, "yolo_bare");
+    assert_eq!(classes(&bare.dataset), [(1, "cat"), (2, "dog")]);
+    assert_eq!(boxes(&bare.dataset.records[0]), [(2, [15.0, 7.5, 25.0, 22.5])]);
+}
+
+#[test]
+fn csv_finds_columns_by_name_and_reads_negatives() {
+    let source = Source::new(fixture("csv")).with_pictures("images");
+    let parsed = Format::Csv.parse(&source, &lenient()).unwrap();
+    let dataset = &parsed.dataset;
+    assert_eq!(classes(dataset), [(1, "cat"), (2, "polar bear, large")]);
+    let first = record(dataset, "a.png");
+    assert_eq!(boxes(first), [(1, [2.0, 3.0, 12.0, 15.0]), (2, [0.0, 0.0, 40.0, 30.0])]);
+    assert_eq!((first.objects[0].area, first.objects[0].is_difficult), (Some(99.5), true));
+    assert!(first.objects[1].is_crowd);
+    assert!(record(dataset, "b.png").objects.is_empty());
+    assert_eq!(
+        dirt(&parsed),
+        [
+            (DirtKind::LabelsWithoutPicture, "line 5", Action::Skipped),
+            (DirtKind::Malformed, "line 6", Action::Skipped),
+        ]
+    );
+    let source = source.with_labels("headless");
+    let headless = Format::Csv.parse(&source, &lenient()).unwrap().dataset;
+    assert_eq!(boxes(record(&headless, "b.png")), [(1, [2.0, 3.0, 12.0, 15.0])]);
+    assert!(record(&headless, "a.png").objects.is_empty());
+}
+
+#[test]
+fn no_picture_at_all_is_an_error() {
+    let source = Source::new(fixture("voc")).with_pictures("Annotations");
+    let error = Format::Voc.parse(&source, &lenient()).unwrap_err();
+    assert!(matches!(&error, Error::NoPictures { listed: 4, .. }), "{error}");
+}
+
+#[rstest]
+#[case(Format::Coco, "no COCO instances file")]
+#[case(Format::Voc, "no Pascal VOC file")]
+#[case(Format::Via, "no VIA file")]
+#[case(Format::OpenImages, "no Open Images box table")]
+#[case(Format::Yolo, "no data.yaml")]
+#[case(Format::Csv, "no table")]
+#[case(Format::Pets, "xmls: cannot be read")]
+fn an_empty_folder_is_refused_by_name(#[case] format: Format, #[case] message: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let error = format.parse(&Source::new(folder.path()), &ParseOptions::default()).unwrap_err().to_string();
+    assert!(error.contains(message) && error.contains(&folder.path().display().to_string()), "{error}");
+}
+
+#[test]
+fn an_unknown_split_is_refused_with_the_known_ones() {
+    let source = Source::new(fixture("voc")).with_split("test");
+    let error = Format::Voc.parse(&source, &lenient()).unwrap_err();
+    assert_eq!(error.to_string(), "no split `test` (there are train, val)");
+}
+
+#[test]
+fn format_names_are_read_in_any_spelling() {
+    for format in Format::ALL {
+        assert_eq!(format.name().parse::<Format>().unwrap(), format);
+    }
+    assert_eq!("OpenImages".parse::<Format>().unwrap(), Format::OpenImages);
+    assert!("tfrecord".parse::<Format>().unwrap_err().to_string().contains("coco, voc"));
+}
+
+#[test]
+fn the_report_serialises_with_kinds_actions_and_places() {
+    let parsed = parse(Format::Pets, "pets");
+    let json = serde_json::to_value(&parsed.dirt).unwrap();
+    let first = &json["occurrences"][0];
+    assert_eq!((first["kind"].as_str(), first["action"].as_str()), (Some("wrong_extension"), Some("fixed")));
+    assert_eq!(serde_json::from_value::<effdet_data::DirtReport>(json).unwrap(), parsed.dirt);
+}

@@ -1,0 +1,6 @@
+//! The integration tests of this crate: one program, since each takes a while to link.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
+
+mod detector;
+mod published;
+mod views;
