@@ -59,8 +59,8 @@ def main():
 
     page = ["# Blood cells, from random weights", "",
             "Written by `tools/blood_cells/train.py`: `tf_efficientdet_lite0` at 320 on the 292 pictures of BCCD's trainval, tested on",
-            f"its 72 test pictures, by the recipe `reference` ({EPOCHS} epochs, batches of 8). AP and AP50 of the averaged weights, and the",
-            "mean training loss of the epoch. The settings and the numbers of every epoch are in `docs/blood-cells/`.", ""]
+            f"its 72 test pictures, by the recipe `reference` ({EPOCHS} epochs, batches of 8). AP and AP50 of the averaged weights;",
+            "the settings and the numbers of every epoch are in `docs/blood-cells/`. A row that ends early was stopped there.", ""]
     if any("batches" in name for name in reference):
         page += ["On the batches of a seed, the reference starts from the first weights of our run with that seed and is fed its",
                  "pictures, boxes and order (`tools/blood_cells/same_batches.py`), so that arithmetic is all that differs.", ""]
@@ -78,6 +78,10 @@ def main():
         if epochs(source):
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(source / "metrics.csv", target)
+            # Without where the data lie on this machine.
+            lines = (source / "config.toml").read_text().splitlines(keepends=True)
+            lines = ['root = "bccd"\n' if line.startswith("root = ") else line for line in lines]
+            (target / "config.toml").write_text("".join(lines))
             for plot in ["loss.svg", "metrics.svg", "precision_recall.svg"]:
                 if (source / "plots" / plot).exists():
                     shutil.copy(source / "plots" / plot, target)

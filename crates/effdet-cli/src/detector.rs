@@ -1,9 +1,11 @@
 //! The detector that the command line describes.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use effdet::model::model_specs;
 use effdet::prelude::*;
-use effdet::weights::{WeightsEntry, WeightsStore};
+use effdet::weights::{Checkpoint, CheckpointMetadata, WeightsEntry, WeightsStore};
 use effdet::{check_image_size, read_labels, weights_url};
 
 use crate::args::{DetectorArgs, NetworkArgs};
@@ -51,7 +53,19 @@ pub fn load_network(args: &NetworkArgs, decode: DecodeConfig, device: &Device) -
         decode: Some(decode),
     };
     let detector = match &args.weights {
-        Some(weights) => Detector::from_checkpoint(weights, &options, device)?,
+        Some(weights) => {
+            let checkpoint = Checkpoint::open(weights).map_err(effdet::Error::from)?;
+            let detector = Detector::from_opened(&checkpoint, &options, device)?;
+            if args.mean.is_none() && !is_published(weights) && !says_normalization(&checkpoint) {
+                let Preprocess { mean, std, .. } = detector.preprocess();
+                note!(
+                    "{} does not say how its pictures were normalised: mean {mean:?} and deviation {std:?} are the model's \
+                     own; --mean and --std give others",
+                    weights.display()
+                );
+            }
+            detector
+        }
         None => {
             let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
             let Ok(entry) = WeightsEntry::named(name) else { bail!(no_weights(args)?) };
@@ -74,6 +88,16 @@ pub fn load_network(args: &NetworkArgs, decode: DecodeConfig, device: &Device) -
         note!("warning: {path}: {count} tensors hold NaN or infinity, the first is {name}");
     }
     Ok(detector)
+}
+
+/// Whether the file has the name of published weights, whose normalisation is their model's.
+fn is_published(weights: &Path) -> bool {
+    let name = weights.file_name().and_then(|name| name.to_str());
+    model_specs().iter().any(|spec| spec.weights.is_some() && spec.weights == name)
+}
+
+fn says_normalization(checkpoint: &Checkpoint) -> bool {
+    CheckpointMetadata::from_checkpoint(checkpoint).is_ok_and(|metadata| metadata.mean.is_some())
 }
 
 fn decode_config(args: &DetectorArgs, score: f32) -> DecodeConfig {

@@ -111,22 +111,22 @@ pub enum JsonTarget {
 }
 
 impl JsonTarget {
-    /// Looks at the place before the work begins.
-    pub fn new(path: &Path) -> Result<Self> {
+    /// Looks at the place that `option` names before the work begins.
+    pub fn new(option: &str, path: &Path) -> Result<Self> {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
         }
         // The file behind a link, not the link, is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if path.is_dir() {
-            bail!("--json {}: this is a folder", path.display());
+            bail!("{option} {}: this is a folder", path.display());
         }
         if path.exists() && !path.is_file() {
             return Ok(Self::Stream(path));
         }
         let folder = folder_of(&path);
         if !folder.is_dir() || path.file_name().is_none() {
-            bail!("--json {}: there is no folder {}", path.display(), folder.display());
+            bail!("{option} {}: there is no folder {}", path.display(), folder.display());
         }
         Ok(Self::File(path))
     }

@@ -146,7 +146,7 @@ pub fn plots(
     }
     let diagnosis = save_diagnosis(folder, loaded, options)?;
     let path = folder.join("diagnosis.json");
-    JsonTarget::new(&path)?.write(&diagnosis)?;
+    JsonTarget::new("--plots", &path)?.write(&diagnosis)?;
     let Subject { title, facts, pictures, configuration } = subject;
     let report = Report {
         title,

@@ -80,6 +80,8 @@ pub struct DatasetBuilder<'o> {
     report: DirtReport,
     records: Vec<Record>,
     by_id: HashMap<RecordId, usize>,
+    /// Ids of drafts that became no records, and their pictures: other pictures must not take their place in a split.
+    left_out: HashMap<RecordId, PathBuf>,
     classes: Classes,
     class_sources: BTreeMap<u32, RecordId>,
     hierarchy: BTreeMap<u32, Vec<u32>>,
@@ -118,6 +120,7 @@ impl<'o> DatasetBuilder<'o> {
             report: DirtReport::default(),
             records: Vec::new(),
             by_id: HashMap::new(),
+            left_out: HashMap::new(),
             classes: options
                 .classes
                 .as_ref()
@@ -186,7 +189,8 @@ impl<'o> DatasetBuilder<'o> {
         self.splits.entry(name.to_owned()).or_default().extend(ids);
     }
 
-    /// Notes a label file or folder that was read; a cache is stale when one of them has changed.
+    /// Notes a label file or folder that was read or looked for; a cache is stale when one of them has changed, or has
+    /// come to be where it was absent.
     pub fn reads(&mut self, path: impl Into<PathBuf>) {
         self.files.insert(path.into());
     }
@@ -218,6 +222,22 @@ impl<'o> DatasetBuilder<'o> {
     /// Whether a record with this id is there.
     pub fn contains(&self, id: &RecordId) -> bool {
         self.by_id.contains_key(id)
+    }
+
+    /// Whether a draft with this id was there, be it a record now or left out.
+    pub(crate) fn is_taken(&self, id: &RecordId) -> bool {
+        self.by_id.contains_key(id) || self.left_out.contains_key(id)
+    }
+
+    /// The id, or with `part` before it (`val/1.jpg`) where another picture has it: label files of several folders name
+    /// their pictures alike. An empty `part` tells nothing apart.
+    pub(crate) fn distinct_id(&self, id: RecordId, picture: &Path, part: &str) -> RecordId {
+        let of_record = self.by_id.get(&id).map(|index| self.records[*index].path.as_path());
+        let owner = of_record.or_else(|| self.left_out.get(&id).map(PathBuf::as_path));
+        match owner {
+            Some(owner) if owner != picture && !part.is_empty() => RecordId::Text(format!("{part}/{id}")),
+            _ => id,
+        }
     }
 
     /// Checks drafts and adds them as records; their pictures are looked at in parallel.
@@ -286,7 +306,12 @@ impl<'o> DatasetBuilder<'o> {
             let found: BTreeSet<usize> = ids.iter().filter_map(|id| self.by_id.get(id).copied()).collect();
             splits.insert(name, found.into_iter().collect());
         }
-        self.files.extend(self.listing.folders().filter(|folder| folder.is_dir()).cloned());
+        // Those that are not there, too: they may be filled later. The current folder's name is empty here.
+        let named = |folder: &PathBuf| match folder.as_os_str().is_empty() {
+            true => PathBuf::from("."),
+            false => folder.clone(),
+        };
+        self.files.extend(self.listing.folders().map(named));
         let provenance = Provenance { format: self.format, files: self.files.into_iter().collect() };
         let mut dataset = Dataset {
             records: self.records,
@@ -335,13 +360,19 @@ impl<'o> DatasetBuilder<'o> {
         self.drafts += 1;
         let first = self.by_id.get(&draft.id).copied();
         if let Some(first) = first {
-            let detail = format!("the id {} is that of {}", draft.id, self.records[first].path.display());
-            if self.dirt(DirtKind::DuplicateId, &draft.file, draft.at, detail)? == Action::Skipped {
+            let earlier = &self.records[first].path;
+            // What is in one picture is not in another.
+            let is_same = *earlier == draft.path;
+            let detail = format!("the id {} is that of {}", draft.id, earlier.display());
+            let (policies, kind) = (&self.options.policies, DirtKind::DuplicateId);
+            let action = self.report.note_if(policies, kind, is_same, &draft.file, draft.at, detail)?;
+            if action == Action::Skipped {
                 return Ok(());
             }
             draft.size = draft.size.or(self.records[first].size);
         }
         if !self.check_picture(&mut draft, seen)? {
+            self.left_out.insert(draft.id, draft.path);
             return Ok(());
         }
         let mut objects = Vec::with_capacity(draft.objects.len());

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -12,7 +12,10 @@ use crate::options::{ParseOptions, Source};
 use crate::{Error, LabelFormat, Parsed, files};
 
 /// Begins every cache file; the digit changes with the form of what follows.
-const MAGIC: &[u8; 16] = b"effdet-labels 2\n";
+const MAGIC: &[u8; 16] = b"effdet-labels 3\n";
+
+/// Length in the stamp of what is not there.
+const ABSENT: u64 = u64::MAX;
 
 /// Where a data set came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +28,11 @@ pub enum Origin {
     LabelsOnly,
 }
 
-/// A file or folder as it was when it was read.
+/// A file or folder as it was when it was read, or found absent.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
     path: PathBuf,
-    /// Bytes, or the entries of a folder.
+    /// Bytes, or the entries of a folder, or [`ABSENT`].
     length: u64,
     /// Nanoseconds since 1970, or a sum over the names in a folder (its own time changes with the cache, too).
     state: u128,
@@ -52,8 +55,8 @@ struct Stored {
 /// Reads a data set from `cache` if that is fresh, else from its labels, and then writes the cache.
 ///
 /// The cache is fresh if it was written for the same format, source and options, if all label files that were read have
-/// the lengths and times of change that they had, and all folders the same entries. A cache that is stale, damaged or of another
-/// version is ignored. With [`PictureCheck::Header`](crate::PictureCheck) a picture that is overwritten in
+/// the lengths and times of change that they had, all folders the same entries, and what was looked for in vain is still
+/// absent. A cache that is stale, damaged or of another version is ignored. With [`PictureCheck::Header`](crate::PictureCheck) a picture that is overwritten in
 /// place goes unnoticed.
 ///
 /// # Errors
@@ -116,7 +119,13 @@ fn store(cache: &Path, key: &str, parsed: &Parsed) -> Option<()> {
 }
 
 fn stamp(path: &Path, cache: &Path) -> Option<Stamp> {
-    let metadata = fs::metadata(path).ok()?;
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Some(Stamp { path: path.to_owned(), length: ABSENT, state: 0 });
+        }
+        Err(_) => return None,
+    };
     if metadata.is_dir() {
         let own = cache.file_name().unwrap_or_default().as_encoded_bytes();
         let names = fs::read_dir(path).ok()?.flatten().map(|entry| entry.file_name());

@@ -71,7 +71,7 @@ pub struct Object {
 pub struct Provenance {
     /// Name of the format.
     pub format: String,
-    /// The label files and the folders that were read.
+    /// The label files and the folders that were read, and those that were looked for and absent.
     pub files: Vec<PathBuf>,
 }
 

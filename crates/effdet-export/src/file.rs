@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prost::{Message, encode_length_delimiter, length_delimiter_len};
 
@@ -138,10 +139,35 @@ fn names(values: &[ValueInfoProto]) -> Vec<&str> {
     values.iter().filter_map(|value| value.name.as_deref()).collect()
 }
 
-/// A name in the folder of `path` that other processes do not use.
+/// A name in the folder of `path` that no other thread or process uses.
 fn beside(path: &Path) -> PathBuf {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_save_to_one_path_do_not_write_to_one_file() {
+        let values = Values::Floats(vec![1.0; 1 << 16].into());
+        let constant = Initializer { name: "weight".into(), dims: vec![1 << 16], values };
+        let (model, graph) = (ModelProto::default(), GraphProto::default());
+        let file = OnnxFile { model, graph, constants: vec![constant] };
+        let mut whole = Vec::new();
+        file.write_to(&mut whole).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        assert_ne!(beside(&path), beside(&path));
+        std::thread::scope(|scope| {
+            let saving = [0, 1].map(|_| scope.spawn(|| (0..10).try_for_each(|_| file.save(&path))));
+            saving.into_iter().for_each(|saving| saving.join().unwrap().unwrap());
+        });
+        assert_eq!(fs::read(&path).unwrap(), whole);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

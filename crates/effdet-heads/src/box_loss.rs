@@ -86,7 +86,7 @@ impl BoxSample {
                 self.targets.push(0.0);
                 self.weights.push(0.0);
             } else {
-                places.extend([0; 4]);
+                places.extend(0..4);
                 self.push_box(targets, range.start, [0.0; 4], 0.0);
             }
         }

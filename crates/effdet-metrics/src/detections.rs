@@ -66,6 +66,15 @@ impl Detections {
         }
     }
 
+    /// Moves all boxes right and down by `pixels`.
+    pub(crate) fn translate(&mut self, pixels: f64) {
+        for Entry { edges, .. } in &mut self.entries {
+            for edge in [&mut edges.x1, &mut edges.y1, &mut edges.x2, &mut edges.y2] {
+                *edge += pixels;
+            }
+        }
+    }
+
     /// Names categories by their ids and images by their names without the ending, where the file did it the other
     /// way: `{"image_id": "2007_000027.jpg", "category_id": "dog"}`.
     pub(crate) fn adapt_ids(&mut self, truth: &GroundTruth) {

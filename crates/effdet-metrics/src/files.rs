@@ -42,6 +42,10 @@ pub fn coco_from_files(truth: &Path, detections: &Path, params: CocoParams) -> R
 /// folder with one text file per class). In a results JSON image ids are the names of the pictures without their
 /// ending (or with it), and category ids those of [`GroundTruth::from_voc`] (or the names).
 ///
+/// VOC counts pixels from 1, and so do the text files. A results JSON is COCO's, which begins at 0, with
+/// `[xmin - 1, ymin - 1, xmax - xmin, ymax - ymin]` for a VOC box (what effdet's detectors learn and
+/// `effdet val --detections` writes): its boxes are moved by one pixel.
+///
 /// # Errors
 /// See [`GroundTruth::from_voc`], [`Detections::from_voc`] and [`Detections::from_coco`].
 pub fn load_voc(truth: &Path, detections: &Path, classes: Option<&ClassMap>) -> Result<Loaded, Error> {
@@ -50,6 +54,7 @@ pub fn load_voc(truth: &Path, detections: &Path, classes: Option<&ClassMap>) -> 
         Detections::from_voc(detections, &truth)?
     } else {
         let mut detections = Detections::from_coco(detections)?;
+        detections.translate(1.0);
         detections.adapt_ids(&truth);
         detections
     };

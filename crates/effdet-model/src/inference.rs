@@ -76,6 +76,12 @@ impl Inference {
         })
     }
 
+    /// Gives back the memory that batches hold on devices.
+    pub fn forget_batches(&self) {
+        let programs = self.device_programs.lock().unwrap_or_else(PoisonError::into_inner);
+        programs.iter().filter_map(|(_, program)| program.as_ref().ok()).for_each(DeviceProgram::forget);
+    }
+
     /// The same for a device that is not the processor.
     ///
     /// # Errors

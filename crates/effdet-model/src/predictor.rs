@@ -112,10 +112,22 @@ impl Predictor {
     /// If the pictures have other channels than the network.
     pub fn forward(&self, pictures: Tensor<4>) -> Result<RawOutputs, Error> {
         let [batch, ..] = pictures.dims();
-        catch_out_of_memory(batch, &pictures.device(), |count| {
+        let outputs = catch_out_of_memory(batch, &pictures.device(), |count| {
             let all = pictures.clone();
+            if count < batch {
+                self.forget_batches();
+            }
             self.forward_all(if count == batch { all } else { all.narrow(0, 0, count) })
-        })
+        });
+        if matches!(outputs, Err(Error::OutOfMemory(_))) {
+            self.forget_batches();
+        }
+        outputs
+    }
+
+    /// What was compiled for a batch that did not fit holds memory, and will not work when there is more.
+    fn forget_batches(&self) {
+        self.inference.iter().for_each(Inference::forget_batches);
     }
 
     fn forward_all(&self, pictures: Tensor<4>) -> Result<RawOutputs, Error> {

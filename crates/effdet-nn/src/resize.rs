@@ -1,8 +1,11 @@
 //! Spatial interpolation.
 
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
-use burn::tensor::{Tensor, module};
+use burn::tensor::{Tensor, TensorData, module};
 use serde::{Deserialize, Serialize};
+
+use crate::native::DeviceProgram;
+use crate::native::pixelwise::AxisTaps;
 
 /// How pixels between pixels are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,10 @@ pub fn resize(input: Tensor<4>, size: [usize; 2], mode: ResizeMode) -> Tensor<4>
     if [height, width] == size {
         return input;
     }
+    // The framework's devices have the gradient of the nearest pixel alone.
+    if mode != ResizeMode::Nearest && input.is_autodiff() && DeviceProgram::runs_on(&input.device()) {
+        return resize_by_products(input, size, mode == ResizeMode::Bicubic);
+    }
     let mode = match mode {
         ResizeMode::Nearest => InterpolateMode::Nearest,
         ResizeMode::Bilinear => InterpolateMode::Bilinear,
@@ -39,6 +46,24 @@ pub fn resize(input: Tensor<4>, size: [usize; 2], mode: ResizeMode) -> Tensor<4>
         ..InterpolateOptions::new(mode).with_align_corners(false)
     };
     module::interpolate(input, options)
+}
+
+/// The same as a product of matrices along each axis, which has a gradient everywhere.
+fn resize_by_products(input: Tensor<4>, [height, width]: [usize; 2], cubic: bool) -> Tensor<4> {
+    let [_, _, in_height, in_width] = input.dims();
+    let device = input.device();
+    let weights = |from: usize, to: usize| {
+        let taps = AxisTaps::new(from, to, cubic);
+        let mut weights = vec![0.0f32; from * to];
+        for (tap, (place, weight)) in taps.taps.iter().enumerate() {
+            weights[tap / taps.count * from + place] += weight;
+        }
+        let weights = Tensor::<4>::from_data(TensorData::new(weights, [1, 1, to, from]), &device);
+        weights.cast(input.dtype())
+    };
+    let rows = weights(in_height, height);
+    let columns = weights(in_width, width).swap_dims(2, 3);
+    rows.matmul(input).matmul(columns)
 }
 
 #[cfg(test)]

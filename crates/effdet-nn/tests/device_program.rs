@@ -92,6 +92,8 @@ fn convolutions() {
         (Conv2dConfig::new(3, 32, 3).with_stride(2), [2, 3, 33, 31], Activation::Relu6),
         (Conv2dConfig::new(24, 40, 3), [2, 24, 10, 11], Activation::Mish),
         (Conv2dConfig::new(8, 16, 1).with_stride(2), [1, 8, 10, 11], Activation::LeakyRelu),
+        (Conv2dConfig::new(8, 16, 1), [3, 8, 1, 1], Activation::Relu),
+        (Conv2dConfig::new(8, 16, 1).with_stride(2), [3, 8, 2, 2], Activation::Identity),
     ];
     for (config, shape, activation) in cases {
         check(&format!("{config:?}"), &Conv(conv(config), activation), &[shape]);
@@ -172,6 +174,48 @@ struct Normed(Conv2d, BatchNorm);
 impl Network for Normed {
     fn forward<M: FeatureMap>(&self, maps: Vec<M>) -> Vec<M> {
         maps.into_iter().map(|map| map.conv2d(&self.0).batch_norm(&self.1)).collect()
+    }
+}
+
+struct Bounded;
+
+impl Network for Bounded {
+    fn forward<M: FeatureMap>(&self, maps: Vec<M>) -> Vec<M> {
+        let activations = [
+            Activation::Relu,
+            Activation::Relu6,
+            Activation::LeakyRelu,
+            Activation::HardSigmoid,
+            Activation::HardSwish,
+            Activation::Swish,
+            Activation::Mish,
+        ];
+        let mut outputs: Vec<M> = activations.map(|one| maps[0].clone().activate(one)).into();
+        outputs.push(maps[0].clone().pool2d(Pool::Max, [3, 3], [2, 2], Padding::Same));
+        outputs
+    }
+}
+
+#[test]
+fn what_is_not_a_number_stays_that() {
+    let shape = [2, 8, 6, 6];
+    let mut values: Vec<f32> = (0..2 * 8 * 36).map(|i| (i % 23) as f32 - 11.0).collect();
+    for (at, value) in [(3, f32::NAN), (80, f32::INFINITY), (81, f32::NEG_INFINITY), (400, f32::NAN)] {
+        values[at] = value;
+    }
+    let data = burn::tensor::TensorData::new(values, shape);
+    let host = Device::flex();
+    let graph = record_all(&[[1, 8, 6, 6]], |maps: Vec<Recorded>| Bounded.forward(maps)).unwrap();
+    let program = DeviceProgram::compile(&graph).unwrap();
+    let expected = Bounded.forward(vec![Tensor::<4>::from_data(data.clone(), &host)]);
+    let found = program.forward(vec![Tensor::from_data(data, &device())]);
+    for (output, (found, expected)) in found.into_iter().zip(expected).enumerate() {
+        for (at, (found, expected)) in numbers(found).iter().zip(numbers(expected)).enumerate() {
+            let same = found.is_nan() && expected.is_nan()
+                || *found == expected
+                || (found - expected).abs() <= 1e-3 * expected.abs().max(1.0);
+            assert!(same, "output {output}, number {at}: {found} and {expected}");
+        }
     }
 }
 

@@ -8,7 +8,9 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
-use effdet_nn::{Activation, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, FeatureMap, Padding};
+use effdet_nn::{
+    Activation, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, FeatureMap, Padding, ResizeMode,
+};
 
 fn device() -> Device {
     let name = std::env::var("EFFDET_DEVICE").unwrap_or_else(|_| "wgpu".to_owned());
@@ -224,6 +226,16 @@ fn what_is_computed_between_layers_has_the_host_s_gradients() {
                     });
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn resized_maps_have_the_host_s_gradients() {
+    for mode in [ResizeMode::Nearest, ResizeMode::Bilinear, ResizeMode::Bicubic] {
+        for (from, to) in [([4, 5], [8, 10]), ([9, 7], [5, 4])] {
+            let shape = [2, 8, from[0], from[1]];
+            check_function(&format!("{mode:?} to {to:?}"), &[shape], |maps| maps[0].clone().resize(to, mode));
         }
     }
 }

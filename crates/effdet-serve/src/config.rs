@@ -50,8 +50,11 @@ impl Default for ServeConfig {
 /// More than any machine holds, and what a count of permits can be.
 const MAX_COUNT: usize = u32::MAX as usize >> 1;
 
+/// Longest time that can be set. Points in time are computed from it, and must not run over.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl ServeConfig {
-    /// Checks that every limit lets something through.
+    /// Checks that every limit lets something through, and that no time is longer than a year.
     ///
     /// # Errors
     /// [`Error::Setting`] naming the setting.
@@ -69,9 +72,16 @@ impl ServeConfig {
                 return Err(Error::Setting { name, value: count.to_string(), expected: "1 to 2147483647" });
             }
         }
-        for (name, time) in [("timeout", self.timeout), ("header_timeout", self.header_timeout)] {
-            if time.is_zero() {
-                return Err(Error::Setting { name, value: format!("{time:?}"), expected: "above 0" });
+        let times = [
+            ("timeout", self.timeout, false),
+            ("header_timeout", self.header_timeout, false),
+            ("batch_wait", self.batch_wait, true),
+            ("stop_grace", self.stop_grace, true),
+        ];
+        for (name, time, may_be_zero) in times {
+            if time > MAX_TIME || (time.is_zero() && !may_be_zero) {
+                let expected = if may_be_zero { "at most a year" } else { "above 0 and at most a year" };
+                return Err(Error::Setting { name, value: format!("{time:?}"), expected });
             }
         }
         if self.body_memory < self.max_body {
@@ -95,9 +105,15 @@ mod tests {
             (ServeConfig { queue: 0, ..config }, "queue"),
             (ServeConfig { max_pixels: u64::MAX, ..config }, "max_pixels"),
             (ServeConfig { timeout: Duration::ZERO, ..config }, "timeout"),
+            (ServeConfig { timeout: Duration::MAX, ..config }, "timeout"),
+            (ServeConfig { header_timeout: Duration::MAX, ..config }, "header_timeout"),
+            (ServeConfig { batch_wait: Duration::MAX, ..config }, "batch_wait"),
+            (ServeConfig { stop_grace: MAX_TIME + Duration::from_nanos(1), ..config }, "stop_grace"),
             (ServeConfig { body_memory: 1000, ..config }, "body_memory"),
         ] {
             assert!(config.validate().unwrap_err().to_string().starts_with(name));
         }
+        let (batch_wait, stop_grace) = (Duration::ZERO, Duration::ZERO);
+        assert!(ServeConfig { batch_wait, stop_grace, timeout: MAX_TIME, ..config }.validate().is_ok());
     }
 }

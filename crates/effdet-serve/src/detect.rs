@@ -33,6 +33,8 @@ pub(crate) const PIXELS_PER_PERMIT: u64 = 1024;
 
 /// Bytes a decoder may hold for each pixel: 16-bit colour with alpha, and its conversion.
 const BYTES_PER_PIXEL: u64 = 16;
+/// Bytes a decoder may hold beside the pixels and the file, such as a colour profile.
+const BYTES_BESIDE: u64 = 1 << 20;
 
 /// Detects objects in the picture of a request.
 pub(crate) async fn detect(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
@@ -131,13 +133,12 @@ async fn decode(
     let permits = u32::try_from(area.div_ceil(PIXELS_PER_PERMIT)).unwrap_or(u32::MAX);
     let pixels = acquire(&app.pixels, permits).await?;
     let preprocess = app.preprocess;
-    let max_alloc = max_pixels.saturating_mul(BYTES_PER_PIXEL) + 2 * app.config.max_body as u64;
+    let limits = DecodeLimits { max_pixels, max_alloc: max_alloc(area, bytes.len()) };
     // What is held is held by the work, which goes on if the client goes away.
     on_a_core(app, move || {
         let start = Instant::now();
         let Upload { name, bytes, .. } = &upload;
-        let picture = decode_bytes(bytes, name, &DecodeLimits { max_pixels, max_alloc })
-            .map_err(|error| Refusal::picture(&error))?;
+        let picture = decode_bytes(bytes, name, &limits).map_err(|error| Refusal::picture(&error))?;
         let prepared = preprocess.apply(&picture).map_err(|error| Refusal::picture(&error))?;
         let (width, height) = picture.dimensions();
         let (picture, pixels) = match options.format {
@@ -147,6 +148,14 @@ async fn decode(
         Ok(Decoded { picture, prepared, admission, took: start.elapsed(), name: name.clone(), pixels })
     })
     .await?
+}
+
+/// Bytes that decoding a picture of `area` pixels from `file` bytes may take. It goes by the picture's own area, for
+/// which it has permits: a small one could else have a profile inflated to the memory of the largest.
+fn max_alloc(area: u64, file: usize) -> u64 {
+    // A decoder may copy the file.
+    let file = (file as u64).saturating_mul(2);
+    area.saturating_mul(BYTES_PER_PIXEL).saturating_add(file).saturating_add(BYTES_BESIDE)
 }
 
 async fn acquire(semaphore: &Arc<Semaphore>, permits: u32) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -185,4 +194,16 @@ fn timing(stages: &[(&str, Duration)], batch: usize) -> String {
     }
     let _ = write!(text, "batch;desc=\"{batch}\"");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_picture_gets_little_memory_and_a_large_one_what_it_needs() {
+        assert!(max_alloc(1, 820_000) < 3 << 20);
+        assert!(max_alloc(50_000_000, 20 << 20) >= 50_000_000 * BYTES_PER_PIXEL + (40 << 20));
+        assert_eq!(max_alloc(u64::MAX, usize::MAX), u64::MAX);
+    }
 }

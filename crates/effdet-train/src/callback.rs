@@ -53,7 +53,7 @@ pub enum Event<'a> {
         /// The new factor.
         factor: f64,
     },
-    /// Pictures could not be read and others took their places.
+    /// Pictures could not be read: in training others took their places, in an evaluation nothing is found in them.
     Skipped(&'a [effdet_data::loader::Skipped]),
     /// The evaluation begins.
     Validating,

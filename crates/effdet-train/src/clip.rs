@@ -4,7 +4,8 @@ use burn::tensor::{DType, Tensor};
 use effdet_nn::native;
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Parameter};
+use crate::error::in_range;
+use crate::{Error, Named, Parameter};
 
 /// What happens to gradients before the update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,15 @@ const LEAST_WEIGHT: f64 = 1e-3;
 const LEAST_GRADIENT: f64 = 1e-6;
 
 impl Clip {
+    pub(crate) fn check(self) -> Result<(), Error> {
+        let (name, value) = match self {
+            Clip::None => return Ok(()),
+            Clip::Norm { limit } | Clip::Value { limit } => ("clip.limit", limit),
+            Clip::Adaptive { factor } => ("clip.factor", factor),
+        };
+        in_range(name, value, |value| value > 0.0, "a positive number; clip=none for no clipping")
+    }
+
     /// The clipped gradients; `total` is their norm, read back from [`norm`].
     ///
     /// The norm is a number of the host, for a step looks at it anyway before it trusts the gradients, and most steps then

@@ -3,6 +3,7 @@
 use effdet_heads::{DetectionLossConfig, MatchOptions};
 use serde::{Deserialize, Serialize};
 
+use crate::error::in_range;
 use crate::{
     AdamConstants, Clip, Curve, DecayMask, EmaConfig, Error, Interval, LossScaling, Part, Precision, Rule,
     Schedule, Warmup,
@@ -268,6 +269,12 @@ impl TrainConfig {
                 "at least 0 and below 1",
             ));
         }
+        for factor in self.group_lr {
+            in_range("group_lr", factor, |factor| factor >= 0.0, "0 or a positive number")?;
+        }
+        self.optimizer.check()?;
+        self.schedule.check()?;
+        self.clip.check()?;
         self.loss.init()?;
         self.matching.validate()?;
         Ok(())

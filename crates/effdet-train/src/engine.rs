@@ -9,10 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use effdet_core::XyxyBox;
+use effdet_data::{Dataset, Preprocess};
 use effdet_heads::{DetectionLoss, Normalizer};
+use effdet_metrics::Detections;
 
-use crate::evaluate::Metric;
-use crate::groups::{layer_trains, norm_layers, trainable};
+use self::files::weights_in;
+use crate::evaluate::{Metric, ground_truth};
+use crate::groups::{layer_trains, norm_layers, stages, trainable};
 use crate::logs::EventFile;
 use crate::module::{OptimizerPlan, TrainModule};
 use crate::parameters::{assign, set_trainable, values};
@@ -128,17 +132,18 @@ impl Engine<'_> {
             let batch_size = self.train.loader().options().batch_size;
             return Err(Error::NoBatches { pictures, batch_size });
         }
-        let mut fingerprint = phases.iter().map(TrainConfig::fingerprint).collect::<Vec<_>>().join("\n");
-        if self.world_size() > 1 {
-            fingerprint.push_str(&format!("workers = {}\n", self.world_size()));
+        for phase in phases {
+            self.check_against_model(phase)?;
         }
-        let mut output = self.open(&fingerprint, resume)?;
+        let mut output = self.open(&self.fingerprint(phases), resume)?;
         if let Some(group) = self.collective {
             // Nobody writes while another still reads.
             group.all_gather("the start of a run", ())?;
         }
-        let epochs_in_all = phases.iter().map(|phase| phase.epochs).sum();
-        let RunState { epoch, step, .. } = self.session.state;
+        let RunState { epoch, step, phase, phase_epoch, .. } = self.session.state;
+        // A learner that was trained before counts on.
+        let made = phases.iter().take(phase).map(|phase| phase.epochs).sum::<u64>() + phase_epoch;
+        let epochs_in_all = epoch.saturating_sub(made) + phases.iter().map(|phase| phase.epochs).sum::<u64>();
         self.tell(&Event::Start { epoch, step, epochs: epochs_in_all });
 
         while let Some(config) = phases.get(self.session.state.phase) {
@@ -156,6 +161,51 @@ impl Engine<'_> {
             (state.phase, state.phase_epoch, state.phase_step) = (state.phase + 1, 0, 0);
         }
         Ok(Ending::Finished)
+    }
+
+    /// Refuses what names no part of this model, and no number of these metrics.
+    fn check_against_model(&self, config: &TrainConfig) -> Result<(), Error> {
+        let parameters = self.model.parameters();
+        for part in &config.freeze {
+            if !parameters.iter().any(|parameter| part.contains(&parameter.name)) {
+                let stages = stages(&parameters);
+                let expected = format!("stem, stage0 to stage{}, backbone, fpn or heads", stages.max(1) - 1);
+                return Err(Error::setting("freeze", part, expected));
+            }
+        }
+        let Some(valid) = self.valid.filter(|_| !self.metrics.is_empty()) else { return Ok(()) };
+        let truth = ground_truth(valid.dataset())?;
+        let mut names = Vec::new();
+        for metric in self.metrics {
+            // One that has nothing to say of no detections tells its names with the first evaluation.
+            let Ok(numbers) = metric.evaluate(&truth, &Detections::new()) else { return Ok(()) };
+            names.extend(numbers.into_iter().map(|(name, _)| name));
+        }
+        if !names.contains(&config.monitor) {
+            let expected = format!("a metric of this run: {}", names.join(", "));
+            return Err(Error::setting("monitor", &config.monitor, expected));
+        }
+        Ok(())
+    }
+
+    /// What the weights depend on, a line each: a run goes on where all of it is as it was.
+    fn fingerprint(&self, phases: &[TrainConfig]) -> String {
+        let mut text = phases.iter().map(TrainConfig::fingerprint).collect::<Vec<_>>().join("\n");
+        let Preprocess { size, mean, std, .. } = self.model.preprocess();
+        let dataset = self.train.dataset();
+        let classes: Vec<&str> = dataset.class_map.iter().map(|(_, name)| name).collect();
+        let lines = [
+            format!("workers = {}", self.world_size()),
+            format!("batch_size = {}", self.train.loader().options().batch_size),
+            format!("input = {size}, mean {mean:?}, std {std:?}"),
+            format!("classes = {classes:?}"),
+            format!("pictures = {}, labels {:08x}", dataset.records.len(), checksum(dataset)),
+        ];
+        for line in lines {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text
     }
 
     /// Makes the folder and takes up a checkpoint in it.
@@ -184,6 +234,12 @@ impl Engine<'_> {
             let reason = "there is a run in this folder: resume it, or name another folder".to_owned();
             return Err(Error::Resume { path, reason });
         } else {
+            // With `resume`, what lies there is of this run, which was killed before its first checkpoint.
+            if !resume && let Some(name) = weights_in(folder)? {
+                let reason =
+                    format!("its folder holds the weights {name} of another run: name another folder");
+                return Err(Error::Resume { path, reason });
+            }
             self.session.state =
                 RunState { lr_factor: 1.0, config: fingerprint.to_owned(), ..RunState::default() };
         }
@@ -324,6 +380,21 @@ impl Engine<'_> {
 
 fn merge(a: Control, b: Control) -> Control {
     if a == Control::Stop { a } else { b }
+}
+
+/// Of the identities and labels of a data set, in their order.
+fn checksum(dataset: &Dataset) -> u32 {
+    let mut sum = 0;
+    let mut add = |bytes: &[u8]| sum = crc32c::crc32c_append(sum, bytes);
+    for record in &dataset.records {
+        add(record.id.to_string().as_bytes());
+        for object in &record.objects {
+            let XyxyBox { x1, y1, x2, y2 } = object.bbox;
+            add(&object.class_id.to_le_bytes());
+            [x1, y1, x2, y2].iter().for_each(|edge| add(&edge.to_le_bytes()));
+        }
+    }
+    sum
 }
 
 /// The first line in which two configurations differ.

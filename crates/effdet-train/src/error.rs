@@ -88,6 +88,22 @@ pub enum Error {
     ReadBack(String),
 }
 
+/// Refuses a number that is not finite or not allowed.
+pub(crate) fn in_range(
+    name: &str,
+    value: f64,
+    allowed: impl Fn(f64) -> bool,
+    expected: &str,
+) -> Result<(), Error> {
+    if value.is_finite() && allowed(value) { Ok(()) } else { Err(Error::setting(name, value, expected)) }
+}
+
+/// Refuses numbers that are not a share: 0 to 1, 1 excluded.
+pub(crate) fn shares(name: &str, values: &[f64]) -> Result<(), Error> {
+    let allowed = |value| (0.0..1.0).contains(&value);
+    values.iter().try_for_each(|value| in_range(name, *value, allowed, "at least 0 and below 1"))
+}
+
 impl Error {
     pub(crate) fn setting(
         name: impl Into<String>,

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use effdet_core::Detection;
+use effdet_data::loader::Skipped;
 use effdet_data::{Dataset, RecordId};
 use effdet_metrics::{
     Annotation, BoxEdges, Category, CocoEvaluator, CocoParams, CocoReport, DetectionRecord, Detections,
@@ -10,6 +11,7 @@ use effdet_metrics::{
 use serde::{Deserialize, Serialize};
 
 use crate::module::{StepContext, TrainModule};
+use crate::state::any_number;
 use crate::{DataLoader, DetectorModel, Error};
 
 /// The labels of a data set as an evaluation takes them; a record's id is the image's, a class id the category's.
@@ -99,15 +101,18 @@ pub fn coco_numbers(report: &CocoReport) -> Vec<NamedMetric> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
     /// What is minimised.
+    #[serde(with = "any_number")]
     pub total: f64,
     /// The class loss.
+    #[serde(with = "any_number")]
     pub class: f64,
     /// The box loss, without its weight.
+    #[serde(with = "any_number")]
     pub boxes: f64,
 }
 
 /// A model's results on a data set.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Evaluation {
     /// Mean losses of the batches.
     pub losses: Losses,
@@ -115,12 +120,14 @@ pub struct Evaluation {
     pub metrics: Vec<NamedMetric>,
     /// The detections of each record.
     pub detections: Vec<Vec<Detection>>,
+    /// Pictures that could not be read; nothing was found in them.
+    pub skipped: Vec<Skipped>,
 }
 
 /// Runs the validation step of `module` over all pictures of `loader` and judges the detections.
 ///
 /// # Errors
-/// If a picture cannot be read, the device fails or a metric does.
+/// If the device fails or a metric does, or a picture cannot be read and the loader's options say so.
 pub fn evaluate(
     model: &DetectorModel,
     module: &mut dyn TrainModule,
@@ -131,9 +138,14 @@ pub fn evaluate(
     let network = model.network.valid();
     let dataset = loader.dataset();
     let mut found = vec![Vec::new(); dataset.records.len()];
-    let (mut sums, mut batches) = (Losses::default(), 0.0);
+    let (mut sums, mut batches, mut skipped) = (Losses::default(), 0.0, Vec::new());
     for batch in loader.loader().epoch(0) {
-        let mut batch = model.batch(&batch?)?;
+        let mut batch = batch?;
+        skipped.append(&mut batch.skipped);
+        if batch.is_empty() {
+            continue;
+        }
+        let mut batch = model.batch(&batch)?;
         batch.pictures = batch.pictures.inner();
         let output = module.validation_step(model, &network, &batch, context)?;
         for (index, detections) in batch.indices.iter().zip(output.detections) {
@@ -155,5 +167,6 @@ pub fn evaluate(
         losses: Losses { total: mean(sums.total), class: mean(sums.class), boxes: mean(sums.boxes) },
         metrics: numbers,
         detections: found,
+        skipped,
     })
 }

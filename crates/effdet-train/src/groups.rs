@@ -109,24 +109,29 @@ pub(crate) fn group_factor(name: &str, factors: [f64; 3]) -> f64 {
     GROUPS.iter().zip(factors).find(|(part, _)| **part == group).map_or(1.0, |(_, factor)| factor)
 }
 
-/// Stage of a backbone parameter: `blocks.N`, `stages.N` or ResNet's `layerN`.
+/// Stage of a backbone parameter: `blocks.N`, `stages.N`, CSPNet's `stages_N` or ResNet's `layerN`.
 fn stage(inner: &str) -> Option<usize> {
     let mut path = inner.split('.');
     let first = path.next()?;
     match first {
         "blocks" | "stages" => path.next()?.parse().ok(),
-        _ => first.strip_prefix("layer")?.parse::<usize>().ok()?.checked_sub(1),
+        _ => match first.strip_prefix("stages_") {
+            Some(stage) => stage.parse().ok(),
+            None => first.strip_prefix("layer")?.parse::<usize>().ok()?.checked_sub(1),
+        },
     }
+}
+
+/// Number of stages of the backbone.
+pub(crate) fn stages(parameters: &[Parameter]) -> usize {
+    let stages = parameters.iter().filter_map(|parameter| stage(parameter.name.strip_prefix("backbone.")?));
+    stages.max().map_or(0, |last| last + 1)
 }
 
 /// Distance of a parameter from the picture, for layer-wise decay: 0 the stem, then the stages, then the feature
 /// network, then the heads.
 pub(crate) fn depths(parameters: &[Parameter]) -> Vec<usize> {
-    let stages = parameters
-        .iter()
-        .filter_map(|parameter| stage(parameter.name.strip_prefix("backbone.")?))
-        .max()
-        .map_or(0, |last| last + 1);
+    let stages = stages(parameters);
     let depth = |parameter: &Parameter| match parameter.name.strip_prefix("backbone.") {
         Some(inner) => stage(inner).map_or(0, |stage| stage + 1),
         None if Part::FeatureNetwork.contains(&parameter.name) => stages + 1,
@@ -181,4 +186,25 @@ pub(crate) fn trainable(parameters: &[Parameter], config: &TrainConfig) -> BTree
         !parameter.is_buffer && (!frozen(name) || config.train_frozen_norms && in_norm(name))
     };
     parameters.iter().filter(trains).map(|parameter| parameter.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_told_by_every_family_of_names() {
+        for (name, expected) in [
+            ("backbone.blocks.3.0.conv_pw.weight", Some(3)),
+            ("backbone.stages.2.blocks.1.conv.weight", Some(2)),
+            ("backbone.stages_4.blocks.1.conv.weight", Some(4)),
+            ("backbone.layer1.0.conv1.weight", Some(0)),
+            ("backbone.conv_stem.weight", None),
+            ("backbone.stem.0.conv.weight", None),
+        ] {
+            let parts: Vec<usize> = (0..6).filter(|stage| Part::Stage(*stage).contains(name)).collect();
+            assert_eq!(parts, expected.into_iter().collect::<Vec<_>>(), "{name}");
+            assert_eq!(Part::Stem.contains(name), expected.is_none(), "{name}");
+        }
+    }
 }

@@ -140,6 +140,8 @@ impl Learner {
     /// fastai `fine_tune`.
     pub fn fine_tune(&mut self, epochs: u64, lr: f64, freeze_epochs: u64) -> Result<&[EpochRecord], Error> {
         let config = TrainConfig { epochs, lr, ..self.config.clone() };
+        // Freezing forgets what the optimiser remembers.
+        self.session.optimizer = None;
         self.run(&fine_tune_phases(&config, freeze_epochs, 100.0, 0.3, 5.0))
     }
 

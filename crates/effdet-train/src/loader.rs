@@ -48,12 +48,13 @@ impl DataLoader {
         Self::new(dataset, effdet_train(preprocess), options)
     }
 
-    /// For validation: the letterbox of `preprocess`, the order of the data set.
+    /// For validation: the letterbox of `preprocess`, the order of the data set. A picture that cannot be read is left out
+    /// and told of; its objects count as missed.
     ///
     /// # Errors
     /// If the batch size is 0.
     pub fn valid(dataset: Dataset, preprocess: &Preprocess, batch_size: usize) -> Result<Self, Error> {
-        let options = LoaderOptions { batch_size, ..LoaderOptions::eval() };
+        let options = LoaderOptions { batch_size, on_error: OnError::Skip, ..LoaderOptions::eval() };
         Self::new(dataset, effdet_eval(preprocess), options)
     }
 

@@ -182,7 +182,9 @@ impl DetectorModel {
             let id = u32::try_from(id).unwrap_or(u32::MAX);
             self.class_map.name(id).unwrap_or_default().to_owned()
         });
-        let interpolation = serde_json::to_value(self.preprocess.interpolation).ok();
+        let name = |value: serde_json::Result<serde_json::Value>| -> Option<String> {
+            value.ok().and_then(|value| value.as_str().map(str::to_owned))
+        };
         CheckpointMetadata {
             model: Some(self.config.name.clone()),
             config: serde_json::to_value(&self.config).ok(),
@@ -190,11 +192,16 @@ impl DetectorModel {
             image_size: Some([self.config.image_size.height, self.config.image_size.width]),
             mean: Some(self.preprocess.mean),
             std: Some(self.preprocess.std),
-            interpolation: interpolation.and_then(|value| value.as_str().map(str::to_owned)),
+            interpolation: name(serde_json::to_value(self.preprocess.interpolation)),
             fill: Some(match self.preprocess.fill {
                 Fill::Mean => "mean".to_owned(),
                 Fill::Color([level, ..]) => level.to_string(),
             }),
+            fill_color: match self.preprocess.fill {
+                Fill::Color(color) => Some(color),
+                Fill::Mean => None,
+            },
+            placement: name(serde_json::to_value(self.preprocess.placement)),
             training: None,
         }
     }
@@ -224,9 +231,11 @@ impl DetectorModel {
             let boxes = target.boxes.iter().zip(&target.classes);
             boxes.map(|(bbox, class)| Truth::new(*bbox, class.saturating_sub(1))).collect()
         });
-        let frames = batch.img_size.iter().zip(&batch.img_scale).map(|(size, scale)| {
-            // The letterbox of evaluation; a training transform gives none that leads back.
-            Some(Frame { scale: *scale, size: Some(*size), offset: (0.0, 0.0) })
+        let sizes = batch.img_size.iter().zip(&batch.img_scale);
+        let frames = sizes.zip(&batch.letterboxes).map(|((size, scale), letterbox)| {
+            // Without a letterbox, as after a training transform, what there is: a scale from the top left corner.
+            let corner = || Frame { scale: *scale, size: Some(*size), offset: (0.0, 0.0) };
+            Some(letterbox.as_ref().map_or_else(corner, Frame::from))
         });
         Ok(TrainBatch {
             pictures: Tensor::from_data(data, &self.device),

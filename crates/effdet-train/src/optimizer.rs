@@ -6,8 +6,9 @@ use burn::tensor::Tensor;
 use effdet_nn::native::{self, AdamStep};
 use serde::{Deserialize, Serialize};
 
-use crate::Named;
 use crate::clip::norm;
+use crate::error::{in_range, shares};
+use crate::{Error, Named};
 
 /// An update rule and its constants.
 ///
@@ -142,6 +143,32 @@ impl Rule {
     /// SGD with momentum 0.9.
     pub fn sgd() -> Self {
         Self::Sgd { momentum: 0.9, dampening: 0.0, nesterov: false }
+    }
+
+    pub(crate) fn check(self) -> Result<(), Error> {
+        let natural =
+            |name: &str, value| in_range(name, value, |value| value >= 0.0, "0 or a positive number");
+        match self {
+            Self::Sgd { momentum, dampening, .. } => {
+                shares("optimizer.momentum", &[momentum])?;
+                in_range("optimizer.dampening", dampening, |d| (0.0..=1.0).contains(&d), "from 0 to 1")
+            }
+            Self::Adam(AdamConstants { betas, epsilon }) | Self::AdamW(AdamConstants { betas, epsilon }) => {
+                shares("optimizer.betas", &betas)?;
+                natural("optimizer.epsilon", epsilon)
+            }
+            Self::RmsProp { alpha, epsilon, momentum, .. } => {
+                shares("optimizer.alpha", &[alpha])?;
+                shares("optimizer.momentum", &[momentum])?;
+                natural("optimizer.epsilon", epsilon)
+            }
+            Self::Lamb { betas, epsilon, max_grad_norm } => {
+                shares("optimizer.betas", &betas)?;
+                natural("optimizer.epsilon", epsilon)?;
+                natural("optimizer.max_grad_norm", max_grad_norm)
+            }
+            Self::Lion { betas } => shares("optimizer.betas", &betas),
+        }
     }
 
     /// What the momentum is called that one-cycle moves: μ or the first β.

@@ -18,7 +18,7 @@ pub struct Prepared {
     pub model: DetectorModel,
     /// The training batches.
     pub train: DataLoader,
-    /// The validation batches.
+    /// The validation batches; none where the fraction that validates is 0.
     pub valid: DataLoader,
     /// What was wrong with the labels.
     pub dirt: Vec<DirtReport>,
@@ -44,6 +44,19 @@ impl RunConfig {
         config.mean = self.mean.unwrap_or(config.mean);
         config.std = self.std.unwrap_or(config.std);
         let (train, valid, dirt) = self.data.read(self.train.seed)?;
+        let wanted = self.data.valid_split.is_some() || self.data.valid_fraction > 0.0;
+        if wanted && !valid.records.iter().any(|record| !record.objects.is_empty()) {
+            let (name, value) = match &self.data.valid_split {
+                Some(split) => ("data.valid_split", split.clone()),
+                None => ("data.valid_fraction", self.data.valid_fraction.to_string()),
+            };
+            let expected = format!(
+                "a part with objects: none of its {} pictures has one (a fraction of 0 trains on all pictures and does not \
+                 evaluate)",
+                valid.records.len()
+            );
+            return Err(Error::setting(name, value, expected));
+        }
         let mut model = DetectorModel::new(config, train.class_map.clone(), self.train.seed, device)?;
         if self.train.gradient_checkpointing {
             model = model.with_gradient_checkpointing();
@@ -112,7 +125,12 @@ impl DataConfig {
             }
         };
         let batch_size = if self.valid_batch_size == 0 { self.batch_size } else { self.valid_batch_size };
-        let options = LoaderOptions { batch_size, workers: self.workers, ..LoaderOptions::eval() };
+        let options = LoaderOptions {
+            batch_size,
+            workers: self.workers,
+            on_error: OnError::Skip,
+            ..LoaderOptions::eval()
+        };
         let valid = DataLoader::new(valid, effdet_eval(preprocess), options)?;
         Ok((train, valid))
     }

@@ -175,16 +175,34 @@ impl RunConfig {
         }
         let config: Self =
             Value::Table(table).try_into().map_err(|error| config_error("the configuration", error))?;
-        config.train.check()?;
+        config.check()?;
         Ok(config)
     }
 
-    /// The configuration as TOML.
+    fn check(&self) -> Result<(), Error> {
+        self.train.check()?;
+        let default = TrainConfig::default();
+        if self.recipe == Recipe::FineTune {
+            let own = "that of the recipe `fine-tune`, whose phases have their own: set it with the recipe `one-cycle`";
+            if self.train.schedule != default.schedule {
+                return Err(Error::setting("train.schedule", "set", own));
+            }
+            if self.train.group_lr != default.group_lr {
+                return Err(Error::setting("train.group_lr", format!("{:?}", self.train.group_lr), own));
+            }
+        }
+        Ok(())
+    }
+
+    /// The configuration as TOML. What the recipe sets and this configuration does not is `"none"`, so that
+    /// [`from_layers`](Self::from_layers) reads the same configuration back.
     ///
     /// # Errors
     /// For numbers that TOML cannot hold.
     pub fn to_toml(&self) -> Result<String, Error> {
-        toml::to_string(self).map_err(|error| config_error("the configuration", error))
+        let mut table = to_table(self)?;
+        spell_out_none(&mut table, &to_table(&Self::of_recipe(self.recipe))?);
+        toml::to_string(&table).map_err(|error| config_error("the configuration", error))
     }
 }
 
@@ -207,7 +225,10 @@ pub(crate) fn fine_tune_phases(
     };
     let frozen = TrainConfig {
         epochs: freeze_epochs,
-        freeze: vec![Part::Backbone, Part::FeatureNetwork],
+        freeze: [Part::Backbone, Part::FeatureNetwork]
+            .into_iter()
+            .chain(train.freeze.iter().copied())
+            .collect(),
         train_frozen_norms: true,
         group_lr: [0.1, 0.1, 1.0],
         schedule: cycle(0.99, 25.0),
@@ -278,6 +299,11 @@ impl Layer {
         Ok(table.map(|table| Self { origin: path.display().to_string(), table }))
     }
 
+    /// What this layer says of a setting that is text, such as `model`.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.table.get(key).and_then(Value::as_str)
+    }
+
     /// A setting given as an option of the command line.
     pub fn option(option: &str, path: &[&str], value: impl Into<Value>) -> Self {
         Self { origin: option.to_owned(), table: nest(path, value.into()) }
@@ -286,6 +312,39 @@ impl Layer {
 
 /// Keys of [`RunConfig`] that its defaults do not show.
 const OPTIONAL: [&str; 5] = ["weights", "mean", "std", "drop_path", "network"];
+
+/// Settings that need not be there, wherever they are.
+const REMOVABLE: [&str; 13] = [
+    "weights",
+    "mean",
+    "std",
+    "drop_path",
+    "network",
+    "format",
+    "train_split",
+    "valid_split",
+    "pixels",
+    "ema",
+    "loss_scaling",
+    "from",
+    "noise",
+];
+
+/// Writes `"none"` where `table` lacks what `defaults` has.
+fn spell_out_none(table: &mut Table, defaults: &Table) {
+    if TAGS.iter().any(|tag| table.get(*tag) != defaults.get(*tag)) {
+        return;
+    }
+    for (key, default) in defaults {
+        match (table.get_mut(key), default) {
+            (None, _) => {
+                table.insert(key.clone(), "none".into());
+            }
+            (Some(Value::Table(table)), Value::Table(defaults)) => spell_out_none(table, defaults),
+            _ => {}
+        }
+    }
+}
 
 fn nest(path: &[&str], value: Value) -> Table {
     let mut value = value;
@@ -313,9 +372,10 @@ fn overlay(base: &mut Table, over: &Table) {
     for (key, value) in over {
         match (base.get_mut(key), value) {
             (Some(Value::Table(base)), Value::Table(over)) => overlay(base, over),
-            (_, Value::String(text))
-                if text == "none" && !TAGS.contains(&key.as_str()) && key != "augment" =>
-            {
+            (_, Value::String(text)) if text == "none" && key == "clip" => {
+                base.insert(key.clone(), Table::from_iter([("mode".to_owned(), value.clone())]).into());
+            }
+            (_, Value::String(text)) if text == "none" && REMOVABLE.contains(&key.as_str()) => {
                 base.remove(key);
             }
             _ => {

@@ -3,6 +3,9 @@
 use effdet_data::transform::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+use crate::error::{in_range, shares};
+
 /// What a schedule counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -202,6 +205,48 @@ pub struct Rate {
 }
 
 impl Schedule {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let positive = |name: &str, value| in_range(name, value, |value| value > 0.0, "a positive number");
+        let natural =
+            |name: &str, value| in_range(name, value, |value| value >= 0.0, "0 or a positive number");
+        natural("schedule.warmup.from", self.warmup.from.unwrap_or(0.0))?;
+        match self.curve {
+            Curve::Constant => {}
+            Curve::Cosine { min, lift } => {
+                natural("schedule.curve.min", min)?;
+                natural("schedule.curve.lift", lift)?;
+            }
+            Curve::Step { every, rate } => {
+                positive("schedule.curve.every", every as f64)?;
+                positive("schedule.curve.rate", rate)?;
+            }
+            Curve::Poly { power, min } => {
+                positive("schedule.curve.power", power)?;
+                natural("schedule.curve.min", min)?;
+            }
+            Curve::OneCycle { pct_start, div, div_final, moms } => {
+                shares("schedule.curve.pct_start", &[pct_start])?;
+                positive("schedule.curve.div", div)?;
+                positive("schedule.curve.div_final", div_final)?;
+                shares("schedule.curve.moms", &moms)?;
+            }
+            Curve::Plateau { rate, threshold, min, .. } => {
+                positive("schedule.curve.rate", rate)?;
+                natural("schedule.curve.threshold", threshold)?;
+                natural("schedule.curve.min", min)?;
+            }
+            Curve::Exponential { start, end, .. } => {
+                positive("schedule.curve.start", start)?;
+                positive("schedule.curve.end", end)?;
+            }
+        }
+        if let Some(Noise { limit, std, .. }) = self.noise {
+            natural("schedule.noise.limit", limit)?;
+            natural("schedule.noise.std", std)?;
+        }
+        Ok(())
+    }
+
     /// The rate at a position, `lr` being the learning rate of the run.
     ///
     /// Everything but [`Curve::Plateau`], which reads `plateau`, follows from the arguments.
@@ -218,8 +263,8 @@ impl Schedule {
             };
             return Rate { lr: self.noisy(lr, t, seed), momentum: None };
         }
-        let (t, total) = if prefix { (t - length, total.saturating_sub(length)) } else { (t, total) };
-        let rate = self.curve.at(lr, t, total.max(1), plateau);
+        let (after, total) = if prefix { (t - length, total.saturating_sub(length)) } else { (t, total) };
+        let rate = self.curve.at(lr, after, total.max(1), plateau);
         Rate { lr: self.noisy(rate.lr, t, seed), ..rate }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, LossScale, Losses, Named, NamedMetric, ParameterState, Plateau};
 
 /// Version of the files written here.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Metadata key of the numbers.
 const KEY: &str = "effdet.run";
 
@@ -90,7 +90,50 @@ pub struct EpochRecord {
     /// Mean validation losses, where it was evaluated.
     pub valid: Option<Losses>,
     /// The metrics, where it was evaluated.
+    #[serde(with = "any_numbers")]
     pub metrics: Vec<NamedMetric>,
+}
+
+/// Numbers of JSON, which has no infinity: text where they are not finite.
+pub(crate) mod any_number {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Number(f64),
+        Text(String),
+    }
+
+    pub fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        if number.is_finite() { serializer.serialize_f64(*number) } else { serializer.collect_str(number) }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        match Form::deserialize(deserializer)? {
+            Form::Number(number) => Ok(number),
+            Form::Text(text) => text.parse().map_err(D::Error::custom),
+        }
+    }
+}
+
+/// [`any_number`] for named ones.
+mod any_numbers {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::NamedMetric;
+
+    #[derive(Serialize, Deserialize)]
+    struct Number(#[serde(with = "super::any_number")] f64);
+
+    pub fn serialize<S: Serializer>(numbers: &[NamedMetric], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(numbers.iter().map(|(name, number)| (name, Number(*number))))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedMetric>, D::Error> {
+        let numbers = Vec::<(String, Number)>::deserialize(deserializer)?;
+        Ok(numbers.into_iter().map(|(name, Number(number))| (name, number)).collect())
+    }
 }
 
 impl EpochRecord {
@@ -180,4 +223,24 @@ pub(crate) fn load(path: &Path, device: &Device) -> Result<(RunState, RunTensors
     }
     let ema = (!ema.is_empty()).then_some(ema);
     Ok((record.state, RunTensors { weights, ema, optimizer }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_not_finite_come_back() {
+        let valid = Losses { total: f64::INFINITY, class: f64::NAN, boxes: 0.1 };
+        let metrics = vec![("AP".to_owned(), f64::NEG_INFINITY), ("AP50".to_owned(), 0.3)];
+        let record = EpochRecord { valid: Some(valid), metrics, ..EpochRecord::default() };
+        let state = RunState { history: vec![record], ..RunState::default() };
+        let text = serde_json::to_string(&state).unwrap();
+        let back: RunState = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&back).unwrap(), text);
+        let [record] = back.history.as_slice() else { unreachable!() };
+        assert_eq!(record.metrics, [("AP".to_owned(), f64::NEG_INFINITY), ("AP50".to_owned(), 0.3)]);
+        assert!(record.valid.is_some_and(|valid| valid.total == f64::INFINITY && valid.class.is_nan()));
+    }
 }

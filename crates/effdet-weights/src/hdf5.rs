@@ -1,7 +1,7 @@
 //! The part of HDF5 that Keras weight files are written in: groups of the first version and contiguous arrays.
 //!
-//! Only addresses and lengths inside the file are followed, blocks are read up to a limit, and objects are counted, so
-//! that a file can cost no more than its size warrants.
+//! Only addresses and lengths inside the file are followed, blocks are read up to a limit and together no more than the
+//! file has, and objects are counted, so that a file can cost no more than its size warrants.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -22,6 +22,9 @@ const DEPTH_LIMIT: usize = 64;
 const RANK_LIMIT: usize = 8;
 /// Longest name of an array with all its groups.
 const NAME_LIMIT: usize = 1 << 12;
+/// What may be read beyond the length of the file. Structures do not overlap, so only the heads of symbol nodes are
+/// read twice, 24 bytes of some 300.
+const READ_SLACK: u64 = 1 << 16;
 
 /// An array of the file.
 pub(crate) struct Array {
@@ -38,7 +41,8 @@ pub(crate) struct Array {
 /// The HDF5 File Format Specification, version 3: superblocks 0 and 1, version 1 B-trees, symbol tables, object headers
 /// of version 1; what h5py writes by default.
 pub(crate) fn arrays(path: &Path, file: &mut File, file_len: u64) -> Result<Vec<Array>, Error> {
-    let mut reader = Reader { file, file_len, base: 0, seen: HashSet::new(), arrays: Vec::new() };
+    let unread = file_len.saturating_add(READ_SLACK);
+    let mut reader = Reader { file, file_len, unread, base: 0, seen: HashSet::new(), arrays: Vec::new() };
     match reader.read_root() {
         Ok(()) => Ok(reader.arrays),
         Err(Fault::Io(source)) => Err(Error::Read { path: path.into(), source }),
@@ -92,8 +96,10 @@ impl<'a> Fields<'a> {
 struct Reader<'a> {
     file: &'a mut File,
     file_len: u64,
+    /// Bytes that may still be read: structures that lie over each other would be read again and again.
+    unread: u64,
     base: u64,
-    /// Addresses of object headers and tree nodes, each of which may be met once.
+    /// Addresses of object headers, their continuations and tree nodes, each of which may be met once.
     seen: HashSet<u64>,
     arrays: Vec<Array>,
 }
@@ -105,6 +111,10 @@ impl Reader<'_> {
         if end > self.file_len || length > BLOCK_LIMIT {
             return Err(SHORT);
         }
+        self.unread = self
+            .unread
+            .checked_sub(length)
+            .ok_or(Fault::Damaged("its HDF5 structures take more bytes than it has"))?;
         self.file.seek(SeekFrom::Start(start))?;
         let mut bytes = vec![0; length as usize];
         self.file.read_exact(&mut bytes)?;
@@ -113,7 +123,7 @@ impl Reader<'_> {
 
     fn meet(&mut self, address: u64) -> Outcome<()> {
         if !self.seen.insert(address) {
-            return Err(Fault::Damaged("an HDF5 structure is part of itself"));
+            return Err(Fault::Damaged("an HDF5 structure is used twice"));
         }
         if self.seen.len() > OBJECT_LIMIT {
             return Err(Fault::Damaged("it has too many HDF5 objects"));
@@ -168,6 +178,7 @@ impl Reader<'_> {
                     if blocks.len() >= 256 {
                         return Err(Fault::Damaged("an HDF5 object header is in too many pieces"));
                     }
+                    self.meet(address)?;
                     blocks.push(self.block(address, length)?);
                 }
                 messages.push((kind, data.to_vec()));
@@ -196,7 +207,10 @@ impl Reader<'_> {
         let shape = dimensions(space)?;
         let (start, length) = contiguous(layout)?;
         let start = start.checked_add(self.base).ok_or(SHORT)?;
-        let elements = shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent as u64));
+        // An extent of zero does not excuse others that are beyond counting.
+        let extents =
+            shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent.max(1) as u64));
+        let elements = extents.map(|product| if shape.contains(&0) { 0 } else { product });
         let claimed = elements.and_then(|count| count.checked_mul((dtype.bitsize() / 8) as u64));
         if claimed != Some(length) || start.checked_add(length).is_none_or(|end| end > self.file_len) {
             return Err(Fault::Damaged("an HDF5 array is longer than the file or than its shape"));
@@ -270,7 +284,8 @@ fn dtype(mut fields: Fields<'_>) -> Outcome<Option<DType>> {
     let class = fields.u8()? & 0x0f;
     let bits = fields.take(3)?[0];
     let size = fields.number(4)?;
-    if bits & 1 != 0 {
+    // For numbers the first bit is the order of bytes; for text it is a part of how the text ends.
+    if class <= 1 && bits & 1 != 0 {
         return Err(NEWER);
     }
     Ok(match (class, size) {
@@ -299,4 +314,55 @@ fn contiguous(mut fields: Fields<'_>) -> Outcome<(u64, u64)> {
         return Err(NEWER);
     }
     Ok((fields.u64()?, fields.u64()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of `length` bytes whose root has these continuations, each an address and a length.
+    fn with_continuations(length: usize, continuations: &[(u64, u64)]) -> Result<Vec<Array>, Error> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend([0, 0, 0, 0, 0, 8, 8]);
+        // Up to the root's entry: sizes of nodes, flags, four addresses, where its name is.
+        bytes.resize(64, 0);
+        bytes.extend(104u64.to_le_bytes());
+        bytes.resize(104, 0);
+        let header = 24 * continuations.len() as u32;
+        bytes.extend([1, 0, 0xff, 0xff, 1, 0, 0, 0]);
+        bytes.extend(header.to_le_bytes());
+        bytes.extend([0; 4]);
+        for (address, length) in continuations {
+            bytes.extend([0x10, 0, 16, 0, 0, 0, 0, 0]);
+            bytes.extend(address.to_le_bytes());
+            bytes.extend(length.to_le_bytes());
+        }
+        assert!(bytes.len() <= length);
+        bytes.resize(length, 0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("suspect.h5");
+        std::fs::write(&path, &bytes).unwrap();
+        arrays(&path, &mut File::open(&path).unwrap(), length as u64)
+    }
+
+    #[test]
+    fn pieces_of_a_header_that_lie_over_each_other_are_refused() {
+        let length = 1 << 20;
+        let sound: Vec<_> = (0..200).map(|piece| (16_384 + 1024 * piece, 1024)).collect();
+        assert!(with_continuations(length, &sound).is_ok());
+        for (step, said) in [(0, "used twice"), (8, "more bytes than it has")] {
+            let over: Vec<_> = (0..200).map(|piece| (16_384 + step * piece, 1 << 19)).collect();
+            let Err(error) = with_continuations(length, &over) else { panic!("{step} was accepted") };
+            assert!(error.to_string().contains(said) && error.to_string().contains("suspect.h5"), "{error}");
+        }
+    }
+
+    #[test]
+    fn text_is_no_array_and_no_reason_to_refuse_a_file() {
+        let class = |class: u8, bits: u8, size: u8| dtype(Fields(&[0x10 | class, bits, 0, 0, size, 0, 0, 0]));
+        // Padded with zeros, and of any length.
+        assert!(matches!(class(3, 1, 5), Ok(None)) && matches!(class(9, 1, 16), Ok(None)));
+        assert!(matches!(class(1, 0x20, 4), Ok(Some(DType::F32))));
+        assert!(matches!(class(1, 0x21, 4), Err(Fault::Damaged(_))));
+    }
 }

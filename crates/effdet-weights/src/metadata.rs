@@ -27,8 +27,12 @@ pub struct CheckpointMetadata {
     pub std: Option<[f32; 3]>,
     /// Resampling filter used to fit a picture to the input, such as `bilinear`.
     pub interpolation: Option<String>,
-    /// Colour of the border around a fitted picture: `mean`, or a number.
+    /// Colour of the border around a fitted picture: `mean`, or a number; the level of red where `fill_color` says more.
     pub fill: Option<String>,
+    /// The border's red, green and blue; of no account where `fill` is `mean`.
+    pub fill_color: Option<[u8; 3]>,
+    /// Where a fitted picture lies in the input: `top_left` or `center`.
+    pub placement: Option<String>,
     /// How the weights came about: data set, epochs, code version, the checkpoint they started from.
     pub training: Option<BTreeMap<String, Value>>,
 }
@@ -36,9 +40,9 @@ pub struct CheckpointMetadata {
 /// What every key starts with.
 const PREFIX: &str = "effdet.";
 /// Fields stored as plain text.
-const TEXT: [&str; 3] = ["model", "interpolation", "fill"];
+const TEXT: [&str; 4] = ["model", "interpolation", "fill", "placement"];
 /// Fields stored as JSON.
-const JSON: [&str; 6] = ["config", "class_names", "image_size", "mean", "std", "training"];
+const JSON: [&str; 7] = ["config", "class_names", "image_size", "mean", "std", "fill_color", "training"];
 
 impl CheckpointMetadata {
     /// Reads the `effdet.` keys of a checkpoint. Keys this version does not know are left alone.
@@ -102,6 +106,8 @@ impl CheckpointMetadata {
             std: self.std.or(other.std),
             interpolation: self.interpolation.or(other.interpolation),
             fill: self.fill.or(other.fill),
+            fill_color: self.fill_color.or(other.fill_color),
+            placement: self.placement.or(other.placement),
             training: self.training.or(other.training),
         }
     }
@@ -121,6 +127,8 @@ mod tests {
             std: Some([0.229, 0.224, 0.225]),
             interpolation: Some("bilinear".into()),
             fill: Some("0".into()),
+            fill_color: Some([0, 128, 255]),
+            placement: Some("center".into()),
             training: Some([("epochs".to_owned(), 60.into())].into()),
         }
     }
@@ -141,10 +149,13 @@ mod tests {
 
     #[test]
     fn a_value_of_the_wrong_kind_names_its_key() {
-        for bad in ["[1,2", "[1]", "\"x\""] {
-            let map = [("effdet.mean".to_owned(), bad.to_owned())].into();
+        for (key, bad) in
+            [("mean", "[1,2"), ("mean", "[1]"), ("mean", "\"x\""), ("fill_color", "[0, 0, 256]")]
+        {
+            let key = format!("effdet.{key}");
+            let map = [(key.clone(), bad.to_owned())].into();
             let error = CheckpointMetadata::from_map(&map).unwrap_err();
-            assert!(error.to_string().contains("effdet.mean"), "{error}");
+            assert!(error.to_string().contains(&key), "{error}");
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::convert::{from_f32, is_float, to_f32};
 use crate::module_io::ModulePath;
 use crate::{Checkpoint, DType, Error, KeyMap};
 
+/// Names tried for a temporary file.
+const TEMPORARY_NAMES: usize = 1000;
+
 /// Writes every float parameter and buffer of `module` as `f32` to a safetensors file.
 ///
 /// Beside each `running_var` goes a `num_batches_tracked` of zero, without which PyTorch's strict loading refuses the
@@ -228,8 +231,12 @@ fn write_safetensors(
         }
         let file = writer.into_inner().map_err(|error| write_error(error.into_error()))?;
         file.sync_all().map_err(write_error)?;
-        fs::rename(&temporary, path).and_then(|()| sync_folder(path)).map_err(write_error)
+        fs::rename(&temporary, path).map_err(write_error)
     })();
+    if written.is_ok() {
+        // The file is in its place and whole, so a folder that cannot be flushed does not make the save a failure.
+        let _ = sync_folder(path);
+    }
     if written.is_err() {
         // The error that matters is the one above.
         let _ = fs::remove_file(&temporary);
@@ -267,15 +274,28 @@ fn header(rows: &[&Row<'_>], metadata: &BTreeMap<String, String>) -> io::Result<
 /// Creates a file in the folder of `path` under a name nothing else uses.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
+    create_numbered(path, || COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Creates a file beside `path` under the first number that is free: a process that was killed may have left one,
+/// and in a container the next process has its id.
+fn create_numbered(path: &Path, mut number: impl FnMut() -> u64) -> io::Result<(PathBuf, File)> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path does not name a file"))?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-    let temporary = path.with_file_name(temporary);
-    let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-    Ok((temporary, file))
+    let mut tries = 0;
+    loop {
+        let mut temporary = std::ffi::OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}-{}.tmp", std::process::id(), number()));
+        let temporary = path.with_file_name(temporary);
+        tries += 1;
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TEMPORARY_NAMES => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 struct Values {
@@ -296,5 +316,26 @@ impl ModuleVisitor for Values {
         let data = param.val().into_data();
         let shape = data.shape().to_vec();
         self.found.push((self.path.join(), shape, data.iter::<f32>().collect()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_does_not_block_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let create = |from: u64| {
+            let mut numbers = from..;
+            create_numbered(&path, || numbers.next().unwrap())
+        };
+        let left: Vec<_> = (0..3).map(|_| create(0).unwrap().0).collect();
+        assert!(left[0] != left[1] && left[1] != left[2]);
+        let name = format!(".model.safetensors.{}-2.tmp", std::process::id());
+        assert_eq!(left[2], folder.path().join(name));
+        let error = create_numbered(&path, || 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
 }

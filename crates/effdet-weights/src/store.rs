@@ -77,52 +77,72 @@ impl WeightsStore {
     /// # Errors
     /// [`Error::NoCacheFolder`] where none of these and no home folder is known.
     pub fn from_env() -> Result<Self, Error> {
-        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.trim().is_empty()))
+        Self::from_variables(&environment)
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+    /// A store that keeps all files in `folder`; the environment says the rest as for [`from_env`](Self::from_env). No
+    /// cache is used, so there need not be one.
+    pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
+        Self::in_folder_by(folder.into(), &environment)
+    }
+
+    fn from_variables(variable: &Variables<'_>) -> Result<Self, Error> {
         let folder = |name: &str| variable(name).map(PathBuf::from);
-        let home = folder("HOME").or_else(|| folder("USERPROFILE"));
-        let caches = folder("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
-        let cache = |name: &str| caches.as_ref().map(|caches| caches.join(name));
-        let ours = folder("EFFDET_CACHE").or_else(|| cache("effdet")).ok_or(Error::NoCacheFolder)?;
-        let hub_home = folder("HF_HOME").or_else(|| cache("huggingface")).ok_or(Error::NoCacheFolder)?;
+        let ours =
+            folder("EFFDET_CACHE").or_else(|| cache(variable, "effdet")).ok_or(Error::NoCacheFolder)?;
+        let hub_home = hub_home(variable).ok_or(Error::NoCacheFolder)?;
         let hub_cache = folder("HF_HUB_CACHE")
             .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
             .unwrap_or_else(|| hub_home.join("hub"));
-        let torch = folder("TORCH_HOME").or_else(|| cache("torch"));
-        let on = |name: &str| {
-            variable(name)
-                .is_some_and(|value| matches!(value.to_lowercase().as_str(), "1" | "on" | "yes" | "true"))
-        };
-        let token_file = folder("HF_TOKEN_PATH").unwrap_or_else(|| hub_home.join("token"));
-        let stored_token = || {
-            let token = fs::read_to_string(token_file).ok()?;
-            (!on("HF_HUB_DISABLE_IMPLICIT_TOKEN")).then_some(token)
-        };
-        let token = variable("HF_TOKEN").or_else(stored_token).map(|token| token.trim().to_owned());
-        let address = |name: &str| variable(name).map(|url| url.trim_end_matches('/').to_owned());
+        let torch = folder("TORCH_HOME").or_else(|| cache(variable, "torch"));
         Ok(Self {
             folder: None,
             releases: ours.join("releases"),
             hub_cache,
             torch_hub: torch.map(|torch| torch.join("hub").join("checkpoints")),
+            ..Self::in_folder_by(PathBuf::new(), variable)
+        })
+    }
+
+    fn in_folder_by(folder: PathBuf, variable: &Variables<'_>) -> Self {
+        let on = |name: &str| {
+            variable(name)
+                .is_some_and(|value| matches!(value.to_lowercase().as_str(), "1" | "on" | "yes" | "true"))
+        };
+        let stored_token = || {
+            let named = variable("HF_TOKEN_PATH").map(PathBuf::from);
+            let file = named.or_else(|| Some(hub_home(variable)?.join("token")))?;
+            (!on("HF_HUB_DISABLE_IMPLICIT_TOKEN")).then(|| fs::read_to_string(file).ok()).flatten()
+        };
+        let token = variable("HF_TOKEN").or_else(stored_token).map(|token| token.trim().to_owned());
+        let address = |name: &str| variable(name).map(|url| url.trim_end_matches('/').to_owned());
+        Self {
+            releases: folder.clone(),
+            hub_cache: folder.clone(),
+            folder: Some(folder),
+            torch_hub: None,
             hub_endpoint: address("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
             hub_token: token.filter(|token| !token.is_empty()),
             mirror: address("EFFDET_MIRROR"),
             offline: on("EFFDET_OFFLINE") || on("HF_HUB_OFFLINE"),
             retry: Retry::default(),
-        })
+        }
     }
 
     /// The file of an entry if it is on this machine. Nothing is fetched; only a file that another program put there is
-    /// read, to compare its hash.
+    /// read, to compare its hash: one without a note beside it of the hash that it was fetched with.
     ///
     /// # Errors
     /// If such a file cannot be read.
     pub fn locate(&self, entry: &WeightsEntry) -> Result<Option<PathBuf>, Error> {
         if let Some(folder) = &self.folder {
-            return Ok(existing(folder.join(entry.file_name())));
+            let Some(path) = existing(folder.join(entry.file_name())) else { return Ok(None) };
+            // Without a note it need not have been fetched, and may be a part or another file of that name.
+            let right = match release_hash(entry, &path) {
+                Some(hash) if !recorded(&path).is_file() => sha256(&path)?.starts_with(hash),
+                _ => true,
+            };
+            return Ok(right.then_some(path));
         }
         if let Some(repository) = &entry.hub
             && let Some(path) = self.hub_snapshot(repository)
@@ -146,10 +166,13 @@ impl WeightsStore {
     /// [`Error::WrongHash`] if they differ, [`Error::NoHash`] if there is nothing to compare with, or if the file cannot
     /// be read.
     pub fn verify(&self, entry: &WeightsEntry) -> Result<Option<Verified>, Error> {
-        let Some(path) = self.locate(entry)? else { return Ok(None) };
-        let from_release =
-            path.file_name().is_some_and(|name| entry.release_file().is_some_and(|f| name == f));
-        let expected = if from_release { entry.hash.clone() } else { recorded_hash(&path) };
+        let path = match &self.folder {
+            // Also one that `locate` does not take: here it is told what is wrong with it.
+            Some(folder) => existing(folder.join(entry.file_name())),
+            None => self.locate(entry)?,
+        };
+        let Some(path) = path else { return Ok(None) };
+        let expected = release_hash(entry, &path).map(str::to_owned).or_else(|| recorded_hash(&path));
         let expected = expected.ok_or_else(|| Error::NoHash { path: path.clone() })?;
         let found = sha256(&path)?;
         if !found.starts_with(expected.as_str()) {
@@ -172,9 +195,11 @@ impl WeightsStore {
             if let Some(repository) = &entry.hub {
                 let folder = self.hub_repository(repository);
                 if let Some(path) = self.hub_snapshot(repository) {
-                    // The link, and what it points to.
+                    // The link, and what it points to; the cache itself may be reached through links.
+                    let blobs = fs::canonicalize(folder.join("blobs")).ok();
+                    let blob = fs::canonicalize(&path).ok();
                     files.extend(
-                        fs::canonicalize(&path).ok().filter(|blob| blob.starts_with(folder.join("blobs"))),
+                        blob.filter(|blob| blobs.as_ref().is_some_and(|blobs| blob.starts_with(blobs))),
                     );
                     files.push(path);
                 }
@@ -215,6 +240,33 @@ pub struct Verified {
     pub sha256: String,
     /// How many digits of it were known before.
     pub compared: usize,
+}
+
+/// Gives the value of an environment variable, if it has one.
+type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+fn environment(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// A program's folder in the system's folder of caches.
+fn cache(variable: &Variables<'_>, program: &str) -> Option<PathBuf> {
+    let folder = |name: &str| variable(name).map(PathBuf::from);
+    let home = folder("HOME").or_else(|| folder("USERPROFILE"));
+    let caches = folder("XDG_CACHE_HOME").or_else(|| home.map(|home| home.join(".cache")));
+    caches.map(|caches| caches.join(program))
+}
+
+/// Where the Hub's programs keep their files.
+fn hub_home(variable: &Variables<'_>) -> Option<PathBuf> {
+    variable("HF_HOME").map(PathBuf::from).or_else(|| cache(variable, "huggingface"))
+}
+
+/// The published hash, or its first digits, where `path` has the name of the release file: a file of the Hub has a hash
+/// that the Hub alone states.
+fn release_hash<'a>(entry: &'a WeightsEntry, path: &Path) -> Option<&'a str> {
+    let released = path.file_name().is_some_and(|name| entry.release_file().is_some_and(|file| name == file));
+    entry.hash.as_deref().filter(|_| released)
 }
 
 fn existing(path: PathBuf) -> Option<PathBuf> {
@@ -288,7 +340,7 @@ mod tests {
         let find = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        WeightsStore::from_variables(find).unwrap()
+        WeightsStore::from_variables(&find).unwrap()
     }
 
     #[test]
@@ -319,7 +371,17 @@ mod tests {
         assert_eq!(store(&[("HOME", "/h"), ("HF_HUB_CACHE", "/cache")]).hub_cache, Path::new("/cache"));
         assert!(store(&[("HOME", "/h"), ("HF_HUB_OFFLINE", "true")]).offline);
         assert!(!store(&[("HOME", "/h"), ("EFFDET_OFFLINE", "0")]).offline);
-        assert!(matches!(WeightsStore::from_variables(|_| None), Err(Error::NoCacheFolder)));
+        assert!(matches!(WeightsStore::from_variables(&|_| None), Err(Error::NoCacheFolder)));
+    }
+
+    #[test]
+    fn a_folder_of_its_own_needs_no_home() {
+        let store = WeightsStore::in_folder_by("/mine".into(), &|_| None);
+        assert_eq!(store.folder.as_deref(), Some(Path::new("/mine")));
+        assert_eq!((store.hub_token, store.torch_hub, store.offline), (None, None, false));
+        let set = |name: &str| (name == "EFFDET_MIRROR").then(|| "https://mirror.example".to_owned());
+        let store = WeightsStore::in_folder_by("/mine".into(), &set);
+        assert_eq!(store.mirror.as_deref(), Some("https://mirror.example"));
     }
 
     #[test]

@@ -270,7 +270,8 @@ pub(crate) fn shape_here(shape: &[usize], layout: TensorFlowLayout) -> Option<Ve
 /// Puts the bytes of a tensor of elements of `size` bytes into PyTorch's order.
 pub(crate) fn rearrange(bytes: Vec<u8>, shape: &[usize], size: usize, layout: TensorFlowLayout) -> Vec<u8> {
     let &[h, w, i, o] = shape else { return bytes };
-    if matches!(layout, TensorFlowLayout::Same | TensorFlowLayout::Element(_)) {
+    // Without values the other extents can be anything, and would be gone through for nothing.
+    if bytes.is_empty() || matches!(layout, TensorFlowLayout::Same | TensorFlowLayout::Element(_)) {
         return bytes;
     }
     let mut out = Vec::with_capacity(bytes.len());
@@ -383,5 +384,12 @@ mod tests {
         assert_eq!(&depthwise[..6], [0, 4, 8, 12, 16, 20]);
         assert_eq!(shape_here(&[2, 3, 4, 1], TensorFlowLayout::Depthwise), Some(vec![4, 1, 2, 3]));
         assert_eq!(shape_here(&[4], TensorFlowLayout::Convolution), None);
+    }
+
+    #[test]
+    fn a_kernel_without_values_takes_no_time_whatever_its_extents() {
+        for layout in [TensorFlowLayout::Convolution, TensorFlowLayout::Depthwise] {
+            assert!(rearrange(Vec::new(), &[0, 1, 1 << 31, 1 << 31], 4, layout).is_empty());
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! use effdet::prelude::*;
 //!
 //! let detector = Detector::from_pretrained("tf_efficientdet_lite0")?;
-//! for found in detector.detect_file("street.jpg")? {
+//! for found in detector.detect_file("street.jpg")?.into_iter().filter(|found| found.score >= 0.3) {
 //!     let XyxyBox { x1, y1, x2, y2 } = found.bbox;
 //!     let label = detector.class_map().label(found.class_id);
 //!     println!("{label} {:.2} at ({x1:.0}, {y1:.0}), ({x2:.0}, {y2:.0})", found.score);
@@ -44,7 +44,7 @@
 //! | feature | default | what it adds | what it needs |
 //! |---|---|---|---|
 //! | `flex` | yes | the processor, in pure Rust: device `cpu` | |
-//! | `cuda` | | NVIDIA GPUs: device `cuda:0` | CUDA's driver and run-time compiler when it runs |
+//! | `cuda` | | NVIDIA GPUs: device `cuda:0` | NVIDIA's driver when it runs; LLVM, which the build fetches |
 //! | `wgpu` | | GPUs through Vulkan, Metal or DirectX: device `wgpu` | a driver |
 //! | `tch` | | LibTorch: device `tch` | LibTorch |
 //! | `hub` | yes | published weights downloaded by name | |

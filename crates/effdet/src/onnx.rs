@@ -9,8 +9,8 @@ use crate::{Detector, Error};
 
 impl Detector {
     /// The detector as an ONNX model, whose metadata holds what a checkpoint's does
-    /// ([`metadata`](Self::metadata)), `effdet.placement` (`top_left` or `center`) and `effdet.fill_color` (red, green,
-    /// blue). How outputs become detections is that of [`set_decode`](Self::set_decode).
+    /// ([`metadata`](Self::metadata)), and `effdet.fill_color` (red, green, blue) for a fill of `mean` too. How outputs
+    /// become detections is that of [`set_decode`](Self::set_decode).
     ///
     /// # Errors
     /// What [`to_onnx`] gives.
@@ -28,12 +28,8 @@ impl Detector {
     }
 
     fn onnx_metadata(&self) -> BTreeMap<String, String> {
-        let preprocess = self.preprocess();
         let mut metadata = self.metadata().to_map();
-        if let Ok(serde_json::Value::String(placement)) = serde_json::to_value(preprocess.placement) {
-            metadata.insert("effdet.placement".into(), placement);
-        }
-        metadata.insert("effdet.fill_color".into(), format!("{:?}", preprocess.fill_color()));
+        metadata.insert("effdet.fill_color".into(), format!("{:?}", self.preprocess().fill_color()));
         metadata
     }
 }

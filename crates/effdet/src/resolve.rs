@@ -1,7 +1,7 @@
 //! From checkpoint, metadata and options to a configuration.
 
 use burn::tensor::Device;
-use effdet_core::{ClassMap, ImageSize};
+use effdet_core::{ClassMap, ImageSize, Placement};
 use effdet_data::{Fill, Interpolation, Preprocess};
 use effdet_model::EfficientDetConfig;
 use effdet_weights::{Checkpoint, CheckpointMetadata, class_slots};
@@ -159,6 +159,15 @@ pub(crate) fn apply_metadata(
             (_, Ok(level)) => Fill::Color([level; 3]),
             _ => return Err(unusable(format!("effdet.fill is `{fill}`, neither `mean` nor 0 to 255"))),
         };
+    }
+    if let Some(color) = metadata.fill_color
+        && metadata.fill.as_deref() != Some("mean")
+    {
+        preprocess.fill = Fill::Color(color);
+    }
+    if let Some(name) = &metadata.placement {
+        preprocess.placement = serde_json::from_value::<Placement>(Value::String(name.clone()))
+            .map_err(|error| unusable(format!("effdet.placement: {error}")))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::module::Module;
 use effdet_data::Fill;
 use effdet_weights::{CheckpointMetadata, DType, identity_keys, save_safetensors_as};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Detector, Error};
@@ -15,14 +16,10 @@ impl Detector {
         let (config, preprocess) = (self.config(), self.preprocess());
         let names = (1..=u32::try_from(config.num_classes).unwrap_or(u32::MAX))
             .map(|id| self.class_map().name(id).unwrap_or_default().to_owned());
-        let fill = match preprocess.fill {
-            Fill::Mean => "mean".to_owned(),
-            // Metadata has one level; a colour is kept in the configuration.
-            Fill::Color([level, ..]) => level.to_string(),
-        };
-        let interpolation = match serde_json::to_value(preprocess.interpolation) {
-            Ok(Value::String(name)) => Some(name),
-            _ => None,
+        let (fill, fill_color) = match preprocess.fill {
+            Fill::Mean => ("mean".to_owned(), None),
+            // Versions that know no `fill_color` read one level, which is right for grey.
+            Fill::Color(color) => (color[0].to_string(), Some(color)),
         };
         CheckpointMetadata {
             model: Some(config.name.clone()),
@@ -31,8 +28,10 @@ impl Detector {
             image_size: Some([preprocess.size.height, preprocess.size.width]),
             mean: Some(preprocess.mean),
             std: Some(preprocess.std),
-            interpolation,
+            interpolation: name_of(preprocess.interpolation),
             fill: Some(fill),
+            fill_color,
+            placement: name_of(preprocess.placement),
             training: None,
         }
     }
@@ -58,5 +57,13 @@ impl Detector {
             let source = std::io::Error::other(error.to_string());
             effdet_weights::Error::Write { path: path.into(), source }.into()
         })
+    }
+}
+
+/// The name of a variant, as metadata has it.
+fn name_of(variant: impl Serialize) -> Option<String> {
+    match serde_json::to_value(variant) {
+        Ok(Value::String(name)) => Some(name),
+        _ => None,
     }
 }

@@ -53,7 +53,7 @@ struct ModelFit {
 
 /// Shows what is in a data set.
 pub fn run(args: &DatasetArgs) -> Result<ExitCode> {
-    let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
+    let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let config = configuration_named(&args.model)?;
     let image_size = args.image_size.unwrap_or(config.image_size);
     check_image_size(image_size)?;

@@ -12,7 +12,7 @@ use crate::report::{self, Settings, Subject};
 
 /// Evaluates files against files.
 pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
-    let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
+    let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let mut verified = None;
     let loaded = match args.format {
         Metric::Coco => load_coco(&args.ground_truth, &args.detections)?,

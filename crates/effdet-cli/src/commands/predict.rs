@@ -32,7 +32,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let detector = detector::load(&args.detector, args.score)?;
     let watch = args.watch.map(|_| Watch::new(&args.sources, args.out.as_deref())).transpose()?;
     let pictures = if watch.is_some() { Vec::new() } else { sources::expand(&args.sources)? };
-    let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
+    let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let jsonl = args.jsonl.as_deref().map(JsonLines::create).transpose()?;
     let out = args.out.as_deref().map(|folder| OutFolder::create(folder, &pictures)).transpose()?;
     let saved = Saved::new(&args.save)?;

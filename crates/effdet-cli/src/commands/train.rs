@@ -1,5 +1,6 @@
 //! `effdet train`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
@@ -35,8 +36,12 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     }
     let config = configuration(args, &folder)?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    // Before anything can fail, so that --resume knows what was asked for.
-    write_config(&folder, &config)?;
+    if has_checkpoint {
+        refuse_changes(&folder, &config)?;
+    } else {
+        // Before anything can fail, so that --resume knows what was asked for.
+        write_config(&folder, &config)?;
+    }
 
     // A checkpoint has all the weights.
     let start = RunConfig { weights: config.weights.clone().filter(|_| !has_checkpoint), ..config.clone() };
@@ -60,17 +65,27 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     );
 
     let stop = stop_on_interrupt()?;
+    // A run that goes on has a configuration, which is replaced once the checkpoint was accepted with the new one.
+    let keep_config = |event: &Event<'_>| {
+        if matches!(event, Event::Start { .. })
+            && has_checkpoint
+            && let Err(error) = write_config(&folder, &config)
+        {
+            note!("warning: {error:#}");
+        }
+        Control::Continue
+    };
     let run = |mut model: DetectorModel, train: &DataLoader, collective: Option<&Collective>| {
         let metrics: [Box<dyn Metric>; 1] = [Box::new(CocoMetric::default())];
         let callbacks: Vec<Box<dyn Callback>> = match collective {
             Some(group) if !group.is_first() => vec![Box::new(unreadable)],
-            _ => vec![Box::new(stop.clone()), Box::new(Report::default())],
+            _ => vec![Box::new(stop.clone()), Box::new(Report::default()), Box::new(keep_config)],
         };
         Engine {
             model: &mut model,
             module: &mut DefaultModule,
             train,
-            valid: Some(&valid),
+            valid: (!valid.dataset().records.is_empty()).then_some(&valid),
             metrics: &metrics,
             callbacks,
             folder: Some(&folder),
@@ -100,12 +115,18 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
                     config.train.early_stop
                 );
             }
-            note!("the weights are {}", folder.join(RunFiles::BEST).display());
+            let best = folder.join(RunFiles::BEST);
+            let weights = if best.exists() { best } else { folder.join(RunFiles::LAST) };
+            note!("the weights are {}", weights.display());
             note!("to look at: {}", folder.join(RunFiles::REPORT).display());
             Ok(ExitCode::SUCCESS)
         }
         Ending::Interrupted => {
-            note!("stopped; go on with\n  effdet train --resume --out {}", folder.display());
+            let devices = match args.device.as_slice() {
+                [one] if one == "cpu" => String::new(),
+                devices => format!(" --device {}", devices.join(",")),
+            };
+            note!("stopped; go on with\n  effdet train --resume --out {}{devices}", folder.display());
             Ok(ExitCode::from(INTERRUPTED))
         }
     }
@@ -131,11 +152,13 @@ fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
     let mut layers = Vec::new();
     let resumed = args.resume && own.exists();
     if let Some(weights) = &args.weights
-        && args.model.is_none()
         && args.config.is_none()
         && !resumed
     {
-        layers.extend(Layer::checkpoint(weights)?);
+        // What a checkpoint says of another model than the one asked for does not hold for that one.
+        let model = args.model.as_deref();
+        let described = Layer::checkpoint(weights)?;
+        layers.extend(described.filter(|layer| model.is_none_or(|name| layer.text("model") == Some(name))));
     }
     if resumed {
         layers.push(Layer::file(&own)?);
@@ -152,6 +175,13 @@ fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
             RecipeName::OneCycle => "one-cycle",
             RecipeName::Reference => "reference",
         };
+        if let Some(other) =
+            layers.iter().rev().find_map(|layer| layer.text("recipe")).filter(|other| *other != name)
+        {
+            bail!(
+                "--recipe {name}: the configuration has the settings of the recipe {other}, which it would not change"
+            );
+        }
         layers.push(Layer::option("--recipe", &["recipe"], name));
     }
     let absolute = |path: &Path| -> Result<String> {
@@ -196,6 +226,50 @@ fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
         bail!("say what to start from: --weights FILE, --pretrained or --scratch");
     }
     Ok(config)
+}
+
+/// Refuses another configuration than the run in `folder` has. What may change: where the data are and how they are read;
+/// the engine compares the settings of training itself.
+fn refuse_changes(folder: &Path, asked: &RunConfig) -> Result<()> {
+    const MAY_CHANGE: [&str; 3] = ["data.root", "data.workers", "data.valid_batch_size"];
+    let own = folder.join(RunFiles::CONFIG);
+    if !own.exists() {
+        return Ok(());
+    }
+    let stored = settings(&RunConfig::from_layers(&[Layer::file(&own)?])?)?;
+    let asked = settings(asked)?;
+    let keys: BTreeSet<&String> = stored.keys().chain(asked.keys()).collect();
+    for key in keys {
+        let (was, is) = (stored.get(key), asked.get(key));
+        if was != is && !key.starts_with("train.") && !MAY_CHANGE.contains(&key.as_str()) {
+            let shown = |value: Option<&toml::Value>| value.map_or("not set".to_owned(), ToString::to_string);
+            bail!(
+                "{}: {key} was {}, now it is {}: a run goes on as it began",
+                own.display(),
+                shown(was),
+                shown(is)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Every setting by its whole name.
+fn settings(config: &RunConfig) -> Result<BTreeMap<String, toml::Value>> {
+    fn collect(prefix: &str, table: toml::Table, to: &mut BTreeMap<String, toml::Value>) {
+        for (key, value) in table {
+            let name = format!("{prefix}{key}");
+            match value {
+                toml::Value::Table(table) => collect(&format!("{name}."), table, to),
+                value => {
+                    to.insert(name, value);
+                }
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    collect("", config.to_toml()?.parse()?, &mut all);
+    Ok(all)
 }
 
 pub fn write_config(folder: &Path, config: &RunConfig) -> Result<()> {

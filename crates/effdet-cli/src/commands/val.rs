@@ -21,8 +21,11 @@ const FAILED: u8 = 1;
 
 /// Evaluates a detector on a data set.
 pub fn run(args: &ValArgs) -> Result<ExitCode> {
-    let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
-    let results = args.detections.as_deref().map(JsonTarget::new).transpose()?;
+    let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
+    let results = args.detections.as_deref().map(|path| JsonTarget::new("--detections", path)).transpose()?;
+    if matches!((&json, &results), (Some(JsonTarget::Stdout), Some(JsonTarget::Stdout))) {
+        bail!("--json and --detections cannot both be standard output");
+    }
     let detector = detector::load(&args.detector, args.score)?;
     let dataset = read(args, &detector)?;
 

@@ -47,7 +47,10 @@ pub fn run(command: &WeightsCommand) -> Result<ExitCode> {
 
 fn store(folder: Option<&PathBuf>) -> Result<WeightsStore> {
     // Given a folder, no cache is needed, and there may be none.
-    Ok(WeightsStore { folder: folder.cloned(), ..WeightsStore::from_env()? })
+    Ok(match folder {
+        Some(folder) => WeightsStore::in_folder(folder),
+        None => WeightsStore::from_env()?,
+    })
 }
 
 fn named(names: &[String]) -> Result<Vec<&'static WeightsEntry>> {

@@ -14,6 +14,7 @@ mod predict;
 mod save;
 #[cfg(all(feature = "serve", unix))]
 mod serve;
+mod train;
 mod usage;
 mod val;
 mod video;

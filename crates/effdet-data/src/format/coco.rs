@@ -39,7 +39,7 @@ use crate::record::{Object, RecordId};
 pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
     let pixels = options.pixels.unwrap_or(Pixels::Continuous);
     let mut builder = DatasetBuilder::new("coco", source, Corners::Pixels(pixels), options).states_sizes();
-    let mut paths = label_files(source)?;
+    let mut paths = label_files(source, &mut builder)?;
     if let Some(wanted) = &source.split
         && paths.iter().any(|path| split_name(path) == *wanted)
     {
@@ -320,7 +320,7 @@ fn add(
     drop_repeated_ids(builder, &mut file)?;
 
     // One id for two pictures in two files: the later file's ids are told apart by its split.
-    let clashes = !builder.is_empty() && file.images.iter().any(|(id, _)| builder.contains(id));
+    let clashes = file.images.iter().any(|(id, _)| builder.is_taken(id));
     let record_id = |id: RecordId| match clashes {
         true => RecordId::Text(format!("{split}/{id}")),
         false => id,
@@ -357,7 +357,7 @@ fn add(
         }
     }
 
-    let folder = picture_folder(source, &path, &split, &file.images);
+    let folder = picture_folder(source, &path, &split, &file.images, builder);
     let mut ids = Vec::with_capacity(file.images.len());
     let mut unknown = Vec::new();
     let annotations = &file.annotations;
@@ -441,17 +441,19 @@ fn drop_repeated_ids(builder: &mut DatasetBuilder, file: &mut File) -> Result<()
     Ok(())
 }
 
-fn label_files(source: &Source) -> Result<Vec<PathBuf>, Error> {
+fn label_files(source: &Source, builder: &mut DatasetBuilder) -> Result<Vec<PathBuf>, Error> {
     let not_found = |path: &Path| Error::LabelsNotFound {
         path: path.to_owned(),
         what: "no COCO instances file (.json) here".to_owned(),
     };
     let given = source.labels_path().or_else(|| source.root.is_file().then(|| source.root.clone()));
     if let Some(path) = given {
+        builder.reads(&path);
         let found = if path.is_dir() { files::files_in(&path, &["json"])? } else { vec![path.clone()] };
         return if found.is_empty() { Err(not_found(&path)) } else { Ok(found) };
     }
     for folder in [source.root.join("annotations"), source.root.clone()] {
+        builder.reads(&folder);
         if !folder.is_dir() {
             continue;
         }
@@ -466,8 +468,10 @@ fn label_files(source: &Source) -> Result<Vec<PathBuf>, Error> {
         }
     }
     let mut found = Vec::new();
-    for entry in fs::read_dir(&source.root).map_err(files::unreadable(&source.root))?.flatten() {
-        let path = entry.path().join("_annotations.coco.json");
+    let entries = fs::read_dir(&source.root).map_err(files::unreadable(&source.root))?;
+    for folder in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+        let path = folder.join("_annotations.coco.json");
+        builder.reads(&path);
         if path.is_file() {
             found.push(path);
         }
@@ -487,7 +491,13 @@ fn split_name(path: &Path) -> String {
 }
 
 /// The first folder of the usual ones that has one of the first pictures, else the first that is there.
-fn picture_folder(source: &Source, labels: &Path, split: &str, images: &[(RecordId, Image)]) -> PathBuf {
+fn picture_folder(
+    source: &Source,
+    labels: &Path,
+    split: &str,
+    images: &[(RecordId, Image)],
+    builder: &mut DatasetBuilder,
+) -> PathBuf {
     let base = source.base();
     let mut folders = match source.pictures_path() {
         Some(folder) => vec![folder.join(split), folder],
@@ -498,7 +508,13 @@ fn picture_folder(source: &Source, labels: &Path, split: &str, images: &[(Record
         folders.push(base.to_owned());
     }
     let has_picture =
-        |folder: &&PathBuf| images.iter().take(8).any(|(_, image)| folder.join(&image.file_name).is_file());
-    let found = folders.iter().find(has_picture).or_else(|| folders.iter().find(|folder| folder.is_dir()));
+        |folder: &PathBuf| images.iter().take(8).any(|(_, image)| folder.join(&image.file_name).is_file());
+    let first = folders.iter().position(has_picture);
+    let looked_at = first.map_or(folders.len(), |first| first + 1);
+    folders[..looked_at].iter().for_each(|folder| builder.reads(folder));
+    let found = match first {
+        Some(first) => folders.get(first),
+        None => folders.iter().find(|folder| folder.is_dir()),
+    };
     found.cloned().unwrap_or_else(|| base.to_owned())
 }

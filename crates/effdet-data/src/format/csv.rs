@@ -57,15 +57,18 @@ const FLAGS: [&[&str]; 8] = [
 /// | `crowd`, `difficult`, `truncated`, `occluded`, `group_of`, `depiction`, `inside`, `ignored` | 1 or `true`, optional | with `is_` before them |
 ///
 /// [`ParseOptions::label_key`] names another column for the class. A row with nothing in the corners and class is a
-/// picture without objects. A table without such a first row is read as `filename, x1, y1, x2, y2, class`
-/// (keras-retinanet's).
+/// picture without objects. A table whose first row has four numbers, or nothing, after the picture is read as
+/// `filename, x1, y1, x2, y2, class` (keras-retinanet's).
+///
+/// A record's id is the path of its picture as stated; where another table means another picture by that, with the split
+/// before it.
 ///
 /// # Errors
 /// No table, a table without the columns, and dirt whose policy is an error.
 pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
     let corners = Corners::Pixels(options.pixels.unwrap_or(Pixels::Continuous));
     let mut builder = DatasetBuilder::new("csv", source, corners, options);
-    for table in tables(source)? {
+    for table in tables(source, &mut builder)? {
         builder.reads(&table);
         let name = table.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut drafts = read(files::open(&table)?, &table, &mut builder, options)?;
@@ -77,15 +80,18 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
                 source.base().join("images"),
             ],
         };
+        folders.iter().for_each(|folder| builder.reads(folder));
         let has_first = |folder: &&PathBuf| drafts.iter().take(8).any(|d| folder.join(&d.path).is_file());
         let folder = folders.iter().find(has_first).unwrap_or(&folders[0]).clone();
+        let split = split_in(&name).unwrap_or(&name);
         for draft in &mut drafts {
             draft.path = folder.join(&draft.path);
+            draft.id = builder.distinct_id(draft.id.clone(), &draft.path, split);
         }
         let ids: Vec<RecordId> = drafts.iter().map(|draft| draft.id.clone()).collect();
         // The same picture in two tables: its rows belong together.
         builder.extend(drafts)?;
-        builder.split(split_in(&name).unwrap_or(&name), ids);
+        builder.split(split, ids);
     }
     builder.finish(source)
 }
@@ -104,12 +110,13 @@ pub fn parse_bytes(bytes: &[u8], name: &str, options: &ParseOptions) -> Result<P
     builder.finish(&source)
 }
 
-fn tables(source: &Source) -> Result<Vec<PathBuf>, Error> {
+fn tables(source: &Source, builder: &mut DatasetBuilder) -> Result<Vec<PathBuf>, Error> {
     let given = source.labels_path().or_else(|| source.root.is_file().then(|| source.root.clone()));
     let folder = given.unwrap_or_else(|| source.root.clone());
     if folder.is_file() {
         return Ok(vec![folder]);
     }
+    builder.reads(&folder);
     let found = files::files_in(&folder, &["csv"])?;
     if found.is_empty() {
         return Err(Error::LabelsNotFound { path: folder, what: "no table (.csv) here".to_owned() });
@@ -138,13 +145,18 @@ impl Columns {
         flags: [None; 8],
     };
 
-    /// `None` if the row names no columns at all.
+    /// `None` if the row names no columns and its corners are numbers or empty, so that it is one of data. Any other row
+    /// has to name the columns.
     fn find(header: &StringRecord, label_key: Option<&str>) -> Result<Option<Self>, String> {
         let at = |names: &[&str]| {
             names.iter().find_map(|name| header.iter().position(|c| c.trim().eq_ignore_ascii_case(name)))
         };
         let corners = CORNERS.map(at);
-        if corners.iter().all(Option::is_none) && at(PICTURE).is_none() {
+        let cells: Vec<&str> = header.iter().skip(1).take(4).map(str::trim).collect();
+        let is_data = cells.len() == 4
+            && (cells.iter().all(|cell| parse_number(cell).is_some())
+                || cells.iter().all(|cell| cell.is_empty()));
+        if corners.iter().all(Option::is_none) && at(PICTURE).is_none() && is_data {
             return Ok(None);
         }
         let needed = |column: Option<usize>, names: &[&str]| {

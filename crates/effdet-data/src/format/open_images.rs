@@ -30,27 +30,31 @@ use crate::record::{Object, RecordId};
 /// file they are the label names of the tables. `*hierarchy*.json` becomes [`Dataset::hierarchy`](crate::Dataset).
 ///
 /// Pictures are looked for below the folder of the split, `images` or the root, at any depth, by their id. A picture
-/// of the folder of the split that no row names is [`DirtKind::PictureWithoutLabels`].
+/// of the folder of the split, or of any folder if there is one table only, that no row names is
+/// [`DirtKind::PictureWithoutLabels`]. A picture with rows of other classes only is a negative.
 ///
 /// # Errors
 /// No table, a table without the columns, and dirt whose policy is an error.
 ///
 /// # Reference
-/// effdet's `OpenImagesParser`, which drops group-of boxes (here they are marked) and pictures without boxes.
+/// effdet's `OpenImagesParser`, which drops group-of boxes (here they are marked, and the loader leaves them out) and
+/// pictures without boxes.
 pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
     let mut builder = DatasetBuilder::new("open-images", source, Corners::Fractions, options);
-    let tables = tables(source)?;
+    let tables = tables(source, &mut builder)?;
     declare_classes(&mut builder, &tables, source)?;
-    let names = match class_file(&tables, source)? {
+    let names = match class_file(&tables, source, &mut builder)? {
         Some(path) => read_classes(&path)?.into_iter().collect(),
         None => HashMap::new(),
     };
+    let is_only_table = tables.len() == 1;
     for table in tables {
         builder.reads(&table);
         let name = table.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let split = split_in(&name);
         let mut rows = read(files::open(&table)?, &table, &names, &mut builder)?;
         let folder = picture_folder(source, split);
+        builder.reads(&folder);
         let pictures = files::pictures_below(&folder)?;
         let by_stem = PicturesByStem::new(&pictures);
         let mut named = HashSet::new();
@@ -64,8 +68,8 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         let mut ids: Vec<RecordId> = rows.iter().map(|draft| draft.id.clone()).collect();
         builder.extend(rows)?;
         let mut negatives = Vec::new();
-        // Without a folder of its own, other splits' pictures are among them.
-        let owns_folder = split.is_some_and(|split| folder.ends_with(split)) || source.pictures.is_some();
+        // Without a folder of its own, other tables' pictures are among them.
+        let owns_folder = split.is_some_and(|split| folder.ends_with(split)) || is_only_table;
         for path in pictures.iter().filter(|path| owns_folder && !named.contains(*path)) {
             let detail = "no row is about it";
             if builder.dirt(DirtKind::PictureWithoutLabels, path, At::File, detail)? == Action::Fixed {
@@ -170,17 +174,7 @@ fn read(
             }
             None => f64::NAN,
         });
-        let name = names.get(label).map_or(label, String::as_str);
-        let Some(class) = builder.class(name, path, at)? else { continue };
-        let is_set = |which: usize| columns.flags[which].and_then(get) == Some("1");
-        let flags = Object {
-            is_occluded: is_set(0),
-            is_truncated: is_set(1),
-            is_group_of: is_set(2),
-            is_depiction: is_set(3),
-            is_inside: is_set(4),
-            ..Object::default()
-        };
+        // Before the class, so that a picture of unknown classes only is a negative.
         let draft = match index.get(image) {
             Some(draft) => *draft,
             None => {
@@ -196,6 +190,17 @@ fn read(
                 });
                 drafts.len() - 1
             }
+        };
+        let name = names.get(label).map_or(label, String::as_str);
+        let Some(class) = builder.class(name, path, at)? else { continue };
+        let is_set = |which: usize| columns.flags[which].and_then(get) == Some("1");
+        let flags = Object {
+            is_occluded: is_set(0),
+            is_truncated: is_set(1),
+            is_group_of: is_set(2),
+            is_depiction: is_set(3),
+            is_inside: is_set(4),
+            ..Object::default()
         };
         drafts[draft].objects.push(DraftObject { corners, class, area: None, flags, at });
     }
@@ -218,7 +223,7 @@ fn is_box_table(path: &Path) -> bool {
     name.contains("bbox") || name.contains("bounding_box")
 }
 
-fn tables(source: &Source) -> Result<Vec<PathBuf>, Error> {
+fn tables(source: &Source, builder: &mut DatasetBuilder) -> Result<Vec<PathBuf>, Error> {
     let not_found = |path: &Path| Error::LabelsNotFound {
         path: path.to_owned(),
         what: "no Open Images box table (*bbox*.csv) here".to_owned(),
@@ -229,7 +234,11 @@ fn tables(source: &Source) -> Result<Vec<PathBuf>, Error> {
         Some(path) => return Ok(vec![path]),
         None => folders(source),
     };
-    for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
+    for folder in folders {
+        builder.reads(&folder);
+        if !folder.is_dir() {
+            continue;
+        }
         let mut found = files::files_in(&folder, &["csv"])?;
         found.retain(|path| is_box_table(path));
         if !found.is_empty() {
@@ -249,10 +258,15 @@ fn find_beside(
     tables: &[PathBuf],
     source: &Source,
     extension: &str,
+    builder: &mut DatasetBuilder,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Option<PathBuf>, Error> {
     let beside = tables.first().and_then(|path| path.parent()).map(Path::to_owned);
-    for folder in beside.into_iter().chain(folders(source)).filter(|folder| folder.is_dir()) {
+    for folder in beside.into_iter().chain(folders(source)) {
+        builder.reads(&folder);
+        if !folder.is_dir() {
+            continue;
+        }
         let found = files::files_in(&folder, &[extension])?;
         let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         if let Some(path) = found.into_iter().find(|path| wanted(&name(path))) {
@@ -262,14 +276,18 @@ fn find_beside(
     Ok(None)
 }
 
-fn class_file(tables: &[PathBuf], source: &Source) -> Result<Option<PathBuf>, Error> {
+fn class_file(
+    tables: &[PathBuf],
+    source: &Source,
+    builder: &mut DatasetBuilder,
+) -> Result<Option<PathBuf>, Error> {
     let is_challenge = tables.iter().any(|path| path.to_string_lossy().to_lowercase().contains("challenge"));
     let is_class_file =
         |name: &str| name.contains("class-descriptions") || name.contains("classes-description");
     let exact = |name: &str| is_class_file(name) && name.contains("challenge") == is_challenge;
-    match find_beside(tables, source, "csv", exact)? {
+    match find_beside(tables, source, "csv", builder, exact)? {
         Some(path) => Ok(Some(path)),
-        None => find_beside(tables, source, "csv", is_class_file),
+        None => find_beside(tables, source, "csv", builder, is_class_file),
     }
 }
 
@@ -294,7 +312,7 @@ fn read_classes(path: &Path) -> Result<Vec<(String, String)>, Error> {
 }
 
 fn declare_classes(builder: &mut DatasetBuilder, tables: &[PathBuf], source: &Source) -> Result<(), Error> {
-    let Some(path) = class_file(tables, source)? else { return Ok(()) };
+    let Some(path) = class_file(tables, source, builder)? else { return Ok(()) };
     builder.reads(&path);
     let classes = read_classes(&path)?;
     let map = ClassMap::from_names(classes.iter().map(|(_, name)| name.clone()))
@@ -302,7 +320,7 @@ fn declare_classes(builder: &mut DatasetBuilder, tables: &[PathBuf], source: &So
     let ids: HashMap<&str, u32> = (1..).zip(&classes).map(|(id, (mid, _))| (mid.as_str(), id)).collect();
     let sources = (1..).zip(&classes).map(|(id, (mid, _))| (id, RecordId::from(mid.as_str()))).collect();
     builder.declare_classes(map, sources);
-    if let Some(path) = find_beside(tables, source, "json", |name| name.contains("hierarchy"))? {
+    if let Some(path) = find_beside(tables, source, "json", builder, |name| name.contains("hierarchy"))? {
         builder.reads(&path);
         let root: Node = serde_json::from_slice(&files::read(&path)?).map_err(|error| Error::Labels {
             path: path.clone(),

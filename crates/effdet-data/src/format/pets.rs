@@ -38,8 +38,8 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
     let mut lists: BTreeMap<&str, Vec<Entry>> = BTreeMap::new();
     for name in ["list", "trainval", "test"] {
         let path = annotations.join(name).with_extension("txt");
+        builder.reads(&path);
         if path.is_file() {
-            builder.reads(&path);
             lists.insert(name, read_list(&path, &mut builder)?);
         }
     }

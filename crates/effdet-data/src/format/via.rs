@@ -22,8 +22,9 @@ const LABEL_KEYS: [&str; 8] = ["label", "class", "name", "category", "type", "ob
 /// Reads the JSON of the VGG Image Annotator, version 1 or 2: exported annotations or a whole project.
 ///
 /// [`Source::labels`] is the file; by default every JSON in the root, each a split, `via_region_data.json` in the
-/// folders below it included. Pictures lie beside the file, in `images`, or in [`Source::pictures`]. Rectangles are taken as they are,
-/// of polygons, polylines, circles and ellipses the enclosing box; points are [`DirtKind::ZeroArea`]. The class is the
+/// folders below it included. Pictures lie beside the file, in `images`, or in [`Source::pictures`]. A record's id is the
+/// file name of its picture; where another folder has a picture of that name already, with the split before it
+/// (`val/1.jpg`). Rectangles are taken as they are, of polygons, polylines, circles and ellipses the enclosing box; points are [`DirtKind::ZeroArea`]. The class is the
 /// region attribute [`ParseOptions::label_key`]; of a group of check boxes the one that is set. A picture without
 /// regions is a negative.
 ///
@@ -35,7 +36,7 @@ const LABEL_KEYS: [&str; 8] = ["label", "class", "name", "category", "type", "ob
 pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
     let pixels = options.pixels.unwrap_or(Pixels::Continuous);
     let mut builder = DatasetBuilder::new("via", source, Corners::Pixels(pixels), options).states_sizes();
-    for path in label_files(source)? {
+    for path in label_files(source, &mut builder)? {
         builder.reads(&path);
         let bytes = files::read(&path)?;
         let beside = path.parent().unwrap_or(source.base()).to_owned();
@@ -47,7 +48,8 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
             "via_region_data" => beside.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             stem => stem.to_owned(),
         };
-        let ids = add(&bytes, &path, &folders, &mut builder, options)?;
+        folders.iter().for_each(|folder| builder.reads(folder));
+        let ids = add(&bytes, &path, &folders, &split, &mut builder, options)?;
         builder.split(&split, ids);
     }
     builder.finish(source)
@@ -62,20 +64,26 @@ pub fn parse_bytes(bytes: &[u8], name: &str, options: &ParseOptions) -> Result<P
     let options = ParseOptions { pictures: crate::PictureCheck::None, ..options.clone() };
     let pixels = options.pixels.unwrap_or(Pixels::Continuous);
     let mut builder = DatasetBuilder::new("via", &source, Corners::Pixels(pixels), &options).states_sizes();
-    add(bytes, Path::new(name), &[PathBuf::new()], &mut builder, &options)?;
+    add(bytes, Path::new(name), &[PathBuf::new()], "", &mut builder, &options)?;
     builder.finish(&source)
 }
 
-fn label_files(source: &Source) -> Result<Vec<PathBuf>, Error> {
+fn label_files(source: &Source, builder: &mut DatasetBuilder) -> Result<Vec<PathBuf>, Error> {
     let given = source.labels_path().or_else(|| source.root.is_file().then(|| source.root.clone()));
     let folder = given.unwrap_or_else(|| source.root.clone());
     if folder.is_file() {
         return Ok(vec![folder]);
     }
+    builder.reads(&folder);
     let mut found = files::files_in(&folder, &["json"])?;
     let entries = std::fs::read_dir(&folder).map_err(files::unreadable(&folder))?;
-    let below = entries.flatten().map(|entry| entry.path().join("via_region_data.json"));
-    found.extend(below.filter(|path| path.is_file()));
+    let below = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    for path in below.map(|folder| folder.join("via_region_data.json")) {
+        builder.reads(&path);
+        if path.is_file() {
+            found.push(path);
+        }
+    }
     found.sort_unstable();
     if found.is_empty() {
         return Err(Error::LabelsNotFound { path: folder, what: "no VIA file (.json) here".to_owned() });
@@ -143,6 +151,7 @@ fn add(
     bytes: &[u8],
     path: &Path,
     folders: &[PathBuf],
+    split: &str,
     builder: &mut DatasetBuilder,
     options: &ParseOptions,
 ) -> Result<Vec<RecordId>, Error> {
@@ -196,7 +205,7 @@ fn add(
                 found.clone().find(|path| path.is_file()).or_else(|| found.clone().next()).unwrap_or_default()
             }
         };
-        let id = RecordId::from(picture.filename);
+        let id = builder.distinct_id(RecordId::from(picture.filename), &picture_path, split);
         ids.push(id.clone());
         drafts.push(Draft {
             id,

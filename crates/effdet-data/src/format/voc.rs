@@ -1,6 +1,6 @@
 //! Pascal VOC XML.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ use crate::record::{Object, RecordId};
 /// `VOC2007/trainval` and so on keep them apart. XML files beside the pictures, or in [`Source::labels`] with the
 /// pictures in [`Source::pictures`], will do as well.
 ///
-/// A record's id is the stem of its XML file; its picture has the name that the XML states, or else that stem. Only the
+/// A record's id is the stem of its XML file; where an earlier year has that stem, with the year before it
+/// (`VOC2012/000001`). Its picture has the name that the XML states, or else that stem. Only the
 /// boxes of objects count, not those of parts inside them. Coordinates may be fractions and in any order. By
 /// default they are pixel numbers from 1, both ends inside ([`Pixels::OneBased`]); a box with `xmin == xmax` is
 /// reported as without area all the same, for nobody labels single pixels on purpose. `difficult` objects are kept and
@@ -38,7 +39,7 @@ use crate::record::{Object, RecordId};
 pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
     let corners = Corners::Pixels(options.pixels.unwrap_or(Pixels::OneBased));
     let mut builder = DatasetBuilder::new("voc", source, corners, options);
-    let years = devkit_years(source)?;
+    let years = devkit_years(source, &mut builder)?;
     if years.is_empty() {
         add(source, "", &mut builder)?;
     }
@@ -179,11 +180,12 @@ pub(super) fn read_files(paths: &[PathBuf]) -> Vec<Result<Result<Annotation, Str
 }
 
 /// The folders of a `VOCdevkit` that have annotations.
-fn devkit_years(source: &Source) -> Result<Vec<PathBuf>, Error> {
+fn devkit_years(source: &Source, builder: &mut DatasetBuilder) -> Result<Vec<PathBuf>, Error> {
     let devkit = source.folder(&["VOCdevkit"]).unwrap_or_else(|| source.root.clone());
     if source.labels.is_some() || source.folder(&["Annotations", "annotations"]).is_some() {
         return Ok(Vec::new());
     }
+    builder.reads(&devkit);
     let entries = std::fs::read_dir(&devkit).map_err(files::unreadable(&devkit))?;
     let mut years: Vec<PathBuf> = entries
         .flatten()
@@ -216,6 +218,8 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
     let mut drafts = Vec::with_capacity(paths.len());
     let mut named: BTreeSet<PathBuf> = BTreeSet::new();
     let mut labelled: BTreeSet<String> = BTreeSet::new();
+    // Of this year, by stem.
+    let mut ids: HashMap<String, RecordId> = HashMap::with_capacity(paths.len());
     for (path, read) in paths.iter().zip(read_files(&paths)) {
         builder.reads(path);
         let file: Arc<Path> = path.as_path().into();
@@ -237,25 +241,21 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
             stated => folder.join(stated),
         });
         named.insert(picture.clone());
-        let id = RecordId::from_stem(path);
+        let id = builder.distinct_id(RecordId::from_stem(path), &picture, year);
+        ids.insert(stem.to_string_lossy().into_owned(), id.clone());
         drafts.push(draft(builder, annotation, id, picture, &file)?);
     }
     builder.extend(drafts)?;
 
-    let lists = read_lists(source, year, &labelled, builder)?;
-    // Pictures that a list names, by stem; without labels they are no records yet.
-    let mut listed: BTreeMap<&str, &Path> = BTreeMap::new();
-    for (path, stems) in &lists {
-        for stem in stems {
-            listed.entry(stem).or_insert(path);
-        }
-    }
     let mut unlabelled = Vec::new();
     for path in pictures.iter().filter(|path| !named.contains(*path)) {
         let detail = "no XML file is about it";
         if builder.dirt(DirtKind::PictureWithoutLabels, path, At::File, detail)? == Action::Fixed {
+            let id = builder.distinct_id(RecordId::from_stem(path), path, year);
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            ids.entry(stem).or_insert_with(|| id.clone());
             unlabelled.push(Draft {
-                id: RecordId::from_stem(path),
+                id,
                 path: path.clone(),
                 size: None,
                 objects: Vec::new(),
@@ -266,6 +266,15 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
         }
     }
     builder.extend(unlabelled)?;
+
+    let lists = read_lists(source, year, &labelled, &ids, builder)?;
+    // Pictures that a list names, by stem, and the first list that does.
+    let mut listed: BTreeMap<&str, &Path> = BTreeMap::new();
+    for (path, stems) in &lists {
+        for stem in stems {
+            listed.entry(stem).or_insert(path);
+        }
+    }
     for (stem, list) in listed {
         if !labelled.contains(stem) && by_stem.get(stem).is_none() {
             let detail = format!("`{stem}` has neither picture nor XML file");
@@ -280,10 +289,14 @@ fn read_lists(
     source: &Source,
     year: &str,
     labelled: &BTreeSet<String>,
+    ids: &HashMap<String, RecordId>,
     builder: &mut DatasetBuilder,
 ) -> Result<Vec<(PathBuf, Vec<String>)>, Error> {
-    let Some(folder) = source.folder(&["ImageSets/Main"]) else { return Ok(Vec::new()) };
+    let folder = source.root.join("ImageSets/Main");
     builder.reads(&folder);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
     let mut lists = Vec::new();
     for path in files::files_in(&folder, &["txt"])? {
         builder.reads(&path);
@@ -298,11 +311,16 @@ fn read_lists(
         }
         let stems: Vec<String> = lines().map(str::to_owned).collect();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let ids = || stems.iter().map(|stem| RecordId::from(stem.as_str()));
-        builder.split(&name, ids());
+        // A stem without a record of this year must not lead to that of another year.
+        let id = |stem: &String| match ids.get(stem) {
+            Some(id) => id.clone(),
+            None => builder.distinct_id(RecordId::from(stem.as_str()), Path::new(""), year),
+        };
+        let members: Vec<RecordId> = stems.iter().map(id).collect();
         if !year.is_empty() {
-            builder.split(&format!("{year}/{name}"), ids());
+            builder.split(&format!("{year}/{name}"), members.iter().cloned());
         }
+        builder.split(&name, members);
         lists.push((path, stems));
     }
     Ok(lists)

@@ -1,6 +1,6 @@
 //! YOLO text files.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use effdet_core::ClassMap;
@@ -21,7 +21,8 @@ const MAX_UNNAMED: u32 = 10_000;
 /// Reads one text file per picture: lines of `class x y width height`, centre and size as fractions of the picture.
 ///
 /// The root, or [`Source::labels`], is a `data.yaml` or a folder with one: its `train`, `val` and `test` are folders of
-/// pictures, text files listing pictures, or lists of these, relative to its `path`; `names` is a list or a map.
+/// pictures, text files listing pictures, or lists of these, relative to its `path`; `names` is a list or a map. A picture
+/// that a text file lists again (to train on it more often) is [`DirtKind::DuplicateId`] and one record all the same.
 /// Darknet's `.data` files will do as well, and so will a bare folder with `images`, `labels` and `classes.txt`.
 ///
 /// The labels of `.../images/a/b.jpg` are in `.../labels/a/b.txt`, else beside the picture. A picture without a label
@@ -241,25 +242,29 @@ impl Layout {
         builder: &mut DatasetBuilder,
     ) -> Result<(), Error> {
         builder.reads(place);
-        let pictures = if place.is_dir() {
+        let pictures: Vec<(At, Picture)> = if place.is_dir() {
             let paths = files::pictures_below(place)?;
-            paths.into_iter().map(|path| Picture { labels: labels_of(&path), path }).collect()
+            paths.into_iter().map(|path| (At::File, Picture { labels: labels_of(&path), path })).collect()
         } else {
             self.lists.insert(place.to_owned());
             let text = files::read_text(place)?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            lines.map(|line| listed(line, place, base, source)).collect::<Vec<_>>()
+            let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty());
+            lines.map(|(number, line)| (At::Line(number), listed(line, place, base, source))).collect()
         };
-        let known: HashMap<PathBuf, usize> =
+        let mut known: HashMap<PathBuf, usize> =
             self.pictures.iter().enumerate().map(|(i, picture)| (picture.path.clone(), i)).collect();
         let members = self.splits.entry(split.to_owned()).or_default();
-        for picture in pictures {
-            match known.get(&picture.path) {
-                Some(index) => members.push(*index),
-                None => {
-                    members.push(self.pictures.len());
-                    self.pictures.push(picture);
-                }
+        let mut here = HashSet::with_capacity(pictures.len());
+        for (at, picture) in pictures {
+            let index = *known.entry(picture.path.clone()).or_insert(self.pictures.len());
+            if !here.insert(index) {
+                let detail = format!("{} is listed before", picture.path.display());
+                builder.dirt(DirtKind::DuplicateId, place, at, detail)?;
+                continue;
+            }
+            members.push(index);
+            if index == self.pictures.len() {
+                self.pictures.push(picture);
             }
         }
         Ok(())
@@ -418,9 +423,12 @@ fn declare_classes(
 fn report_labels_without_picture(layout: &Layout, builder: &mut DatasetBuilder) -> Result<(), Error> {
     let known: BTreeSet<&Path> = layout.pictures.iter().map(|picture| picture.labels.as_path()).collect();
     let folders: BTreeSet<&Path> =
-        layout.pictures.iter().filter_map(|picture| picture.labels.parent()).filter(|f| f.is_dir()).collect();
+        layout.pictures.iter().filter_map(|picture| picture.labels.parent()).collect();
     for folder in folders {
         builder.reads(folder);
+        if !folder.is_dir() {
+            continue;
+        }
         for path in files::files_in(folder, &["txt"])? {
             let is_labels = path.file_name().is_none_or(|name| name != "classes.txt");
             if is_labels && !known.contains(path.as_path()) && !layout.lists.contains(&path) {

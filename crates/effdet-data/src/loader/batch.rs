@@ -1,6 +1,6 @@
 //! What the loader hands out.
 
-use effdet_core::{ImageSize, YxyxBox};
+use effdet_core::{ImageSize, Letterbox, YxyxBox};
 
 use crate::{Error, Object, RecordId};
 
@@ -25,7 +25,9 @@ pub struct Target {
 
 impl Target {
     pub(super) fn new(objects: &[Object], keep_crowds: bool) -> Self {
-        let wanted = objects.iter().filter(|object| keep_crowds || !(object.is_crowd || object.is_ignored));
+        let is_target =
+            |object: &&Object| keep_crowds || !(object.is_crowd || object.is_group_of || object.is_ignored);
+        let wanted = objects.iter().filter(is_target);
         let (boxes, classes) = wanted.map(|object| (YxyxBox::from(object.bbox), object.class_id)).unzip();
         Self { boxes, classes }
     }
@@ -53,10 +55,14 @@ pub struct Batch<T = ()> {
     pub layout: Layout,
     /// The objects of each picture.
     pub targets: Vec<Target>,
-    /// Pixels of the file per pixel of the network input, per picture. Detections times this are in pixels of the file.
+    /// Pixels of the file per pixel of the network input, per picture. Detections times this are in pixels of the file
+    /// where the picture lies in the top-left corner; [`letterboxes`](Self::letterboxes) take them back from anywhere.
     pub img_scale: Vec<f32>,
     /// Size of the picture in the file, per picture.
     pub img_size: Vec<ImageSize>,
+    /// How each picture lies in the network input; `None` where the transforms gave no letterbox
+    /// ([`Sample::letterbox`](crate::transform::Sample)) and no detection can be led back.
+    pub letterboxes: Vec<Option<Letterbox>>,
     /// Index of each picture in the data set.
     pub indices: Vec<usize>,
     /// Identity of each picture in the data set.

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use effdet_core::ImageSize;
+use effdet_core::{ImageSize, Letterbox};
 use image::RgbImage;
 
 use super::{Batch, Labeller, Layout, LoaderOptions, OnError, Position, Samples, Skipped, Target};
@@ -36,6 +36,7 @@ struct Item<T> {
     target: Target,
     img_scale: f32,
     img_size: ImageSize,
+    letterbox: Option<Letterbox>,
     position: Position,
     id: RecordId,
     label: Option<T>,
@@ -90,6 +91,7 @@ impl<T> Work<T> {
             target: Target::new(&sample.objects, self.options.keep_crowds),
             img_scale: sample.img_scale as f32,
             img_size: sample.source_size,
+            letterbox: sample.letterbox,
             position,
             id: sample.id,
             label,
@@ -319,6 +321,7 @@ impl<T> Assembly<T> {
             targets: Vec::new(),
             img_scale: Vec::new(),
             img_size: Vec::new(),
+            letterboxes: Vec::new(),
             indices: Vec::new(),
             ids: Vec::new(),
             is_padding: Vec::new(),
@@ -346,6 +349,7 @@ impl<T> Assembly<T> {
         batch.targets.push(item.target);
         batch.img_scale.push(item.img_scale);
         batch.img_size.push(item.img_size);
+        batch.letterboxes.push(item.letterbox);
         batch.indices.push(item.position.index);
         batch.ids.push(item.id);
         batch.is_padding.push(item.position.is_padding);

@@ -54,7 +54,7 @@ pub struct LoaderOptions {
     pub on_error: OnError,
     /// The part of this process.
     pub shard: Shard,
-    /// Whether crowds and objects marked as ignored are targets. The reference leaves them out.
+    /// Whether crowds, group-of boxes and objects marked as ignored are targets. The reference leaves them out.
     pub keep_crowds: bool,
 }
 

@@ -156,7 +156,7 @@ pub(crate) fn move_boxes(sample: &mut Sample, forward: Affine) {
     sample.clip_boxes();
     sample.img_scale /= growth.sqrt();
     sample.content = Region::whole(sample.size());
-    sample.letterbox = None;
+    sample.mark_moved();
 }
 
 /// Random shift, scale and rotation about the centre.

@@ -80,7 +80,7 @@ pub(crate) fn cut(mut sample: Sample, region: Region) -> Sample {
     let content = sample.content.intersection(region);
     sample.content =
         Region { x: content.x.saturating_sub(region.x), y: content.y.saturating_sub(region.y), ..content };
-    sample.letterbox = None;
+    sample.mark_moved();
     sample.clip_boxes();
     sample
 }

@@ -95,7 +95,7 @@ pub fn flip(mut sample: Sample, horizontal: bool, vertical: bool) -> Sample {
             (bbox.y1, bbox.y2) = (size.height as f32 - bbox.y2, size.height as f32 - bbox.y1);
         }
     }
-    sample.letterbox = None;
+    sample.mark_moved();
     sample
 }
 

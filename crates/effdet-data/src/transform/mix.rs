@@ -25,6 +25,7 @@ fn partner(source: &dyn Samples, rng: &mut Rng) -> Option<Sample> {
 fn remade(sample: Sample, picture: RgbImage, objects: Vec<crate::Object>) -> Sample {
     let (id, path) = (sample.id, sample.path);
     let mut sample = Sample { id, path, ..Sample::new(picture, objects) };
+    sample.mark_moved();
     sample.clip_boxes();
     sample
 }

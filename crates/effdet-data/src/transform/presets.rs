@@ -2,9 +2,10 @@
 
 use effdet_core::{ImageSize, Placement};
 
+use super::scale::fit_into;
 use super::{
-    Blur, BoxSafeCrop, BrightnessContrast, Compose, Flip, LongestMaxSize, MEAN_FILL, OneOf, PadIfNeeded,
-    Probability, RandomResizePad, Resize, ResizePad, RgbShift, ShiftScaleRotate, SmallestMaxSize,
+    Blur, BoxSafeCrop, BrightnessContrast, Compose, Flip, MEAN_FILL, OneOf, PadIfNeeded, Probability,
+    RandomResizePad, Resize, ResizePad, RgbShift, Rng, Sample, ShiftScaleRotate, SmallestMaxSize,
 };
 use crate::{Interpolation, Preprocess};
 
@@ -32,7 +33,8 @@ pub fn effdet_eval(preprocess: &Preprocess) -> Compose {
 /// IceVision's training pipeline, with its probabilities and parameters.
 ///
 /// `presize` is the length that the shorter side is brought to first. With `keep_aspect` the last step is what
-/// `size` as one number means there (longest side, padded in the middle), else what a pair means (stretched).
+/// `size` as one number means there (longest side, padded in the middle), else what a pair means (stretched). A
+/// `size` that is not square has no such step there: with `keep_aspect` the picture is fitted into it.
 ///
 /// | step | probability | parameters |
 /// |---|---|---|
@@ -42,7 +44,7 @@ pub fn effdet_eval(preprocess: &Preprocess) -> Compose {
 /// | [`RgbShift`] | 0.5 | 10 levels |
 /// | [`BrightnessContrast`] | 0.5 | 0.2, 0.2 |
 /// | [`Blur`] | 0.5 | 1 or 3 pixels |
-/// | [`BoxSafeCrop`], else [`LongestMaxSize`] | 0.5 | `size` |
+/// | [`BoxSafeCrop`], else [`LongestMaxSize`](super::LongestMaxSize) | 0.5 | `size` |
 /// | [`PadIfNeeded`] | 1 | centre, [`MEAN_FILL`] |
 ///
 /// Pictures are resampled without antialiasing, as OpenCV's `INTER_LINEAR` does.
@@ -63,8 +65,8 @@ pub fn aug_tfms(size: ImageSize, presize: Option<usize>, keep_aspect: bool) -> C
         .then(Probability::new(0.5, Blur::default()));
     let crop = BoxSafeCrop { size, interpolation };
     let pipeline = if keep_aspect {
-        let side = size.height.max(size.width);
-        pipeline.then(OneOf::either(0.5, crop, LongestMaxSize { side, interpolation }))
+        let fit = move |sample: Sample, _: &mut Rng| fit_into(sample, size, interpolation);
+        pipeline.then(OneOf::either(0.5, crop, fit))
     } else {
         pipeline.then(OneOf::either(0.5, crop, Resize { size, interpolation }))
     };

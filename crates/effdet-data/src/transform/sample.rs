@@ -69,6 +69,9 @@ pub struct Sample {
     pub content: Region,
     /// How the file lies in `picture`, if a letterbox is all that happened to it. It takes detections back.
     pub letterbox: Option<Letterbox>,
+    /// Whether the picture was scaled, moved or mixed with others, so that a letterbox from here on does not lead back to
+    /// the file. Transforms of one's own that move pixels have to set it and take [`letterbox`](Self::letterbox) away.
+    pub is_moved: bool,
 }
 
 impl Sample {
@@ -84,7 +87,14 @@ impl Sample {
             img_scale: 1.0,
             content: Region::whole(source_size),
             letterbox: None,
+            is_moved: false,
         }
+    }
+
+    /// Notes that pixels lie elsewhere than in the file.
+    pub(super) fn mark_moved(&mut self) {
+        self.letterbox = None;
+        self.is_moved = true;
     }
 
     /// Height and width of the picture now.

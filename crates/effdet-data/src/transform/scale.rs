@@ -44,7 +44,7 @@ fn scale_part(
         width: scaled.width,
         height: scaled.height,
     };
-    sample.letterbox = None;
+    sample.mark_moved();
     sample
 }
 
@@ -60,7 +60,7 @@ pub(super) fn pad(mut sample: Sample, size: ImageSize, (x, y): (usize, usize), f
     sample.map_boxes(1.0, 1.0, x as f32, y as f32);
     sample.content.x += x;
     sample.content.y += y;
-    sample.letterbox = None;
+    sample.mark_moved();
     sample
 }
 
@@ -94,13 +94,13 @@ impl Transform for ResizePad {
         let Ok(letterbox) = Letterbox::new(sample.size(), self.size, self.placement) else {
             return sample;
         };
-        let untouched = sample.size() == sample.source_size && sample.img_scale == 1.0;
+        let is_moved = sample.is_moved;
         let part = Region::whole(letterbox.scaled);
         let factors = (letterbox.scale, letterbox.scale);
         let mut sample = scale_part(sample, letterbox.scaled, part, factors, self.interpolation);
         sample.clip_boxes();
         let mut sample = pad(sample, self.size, letterbox.offset, self.fill);
-        sample.letterbox = untouched.then_some(letterbox);
+        sample.letterbox = (!is_moved).then_some(letterbox);
         sample
     }
 }
@@ -259,6 +259,20 @@ fn scale_side(sample: Sample, side: usize, from: usize, interpolation: Interpola
     stretch(sample, size, interpolation)
 }
 
+/// Scales, aspect ratio kept, to the largest that fits into `size`; for a square as [`LongestMaxSize`].
+pub(super) fn fit_into(sample: Sample, size: ImageSize, interpolation: Interpolation) -> Sample {
+    let before = sample.size();
+    if before.is_empty() {
+        return sample;
+    }
+    let along = |target: usize, side: usize| target as f64 / side as f64;
+    let scale = along(size.height, before.height).min(along(size.width, before.width));
+    let scaled =
+        |side: usize, most: usize| ((side as f64 * scale).round_ties_even() as usize).clamp(1, most.max(1));
+    let fitted = ImageSize::new(scaled(before.height, size.height), scaled(before.width, size.width));
+    stretch(sample, fitted, interpolation)
+}
+
 /// Fill around pictures that are smaller than `size`; sides that are long enough stay.
 ///
 /// # Reference
@@ -285,5 +299,44 @@ impl Transform for PadIfNeeded {
             Placement::Center => ((size.width - before.width) / 2, (size.height - before.height) / 2),
         };
         pad(sample, size, offset, self.fill)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+
+    use super::*;
+    use crate::transform::{GeometryOp, flip};
+
+    fn noise(height: u32, width: u32) -> Sample {
+        let picture = RgbImage::from_fn(width, height, |x, y| image::Rgb([(7 * x) as u8, (5 * y) as u8, 90]));
+        Sample::new(picture, Vec::new())
+    }
+
+    #[test]
+    fn fitting_into_a_square_is_what_the_longest_side_gives() {
+        let interpolation = Interpolation::TfBilinear;
+        for (height, width, side) in [(37, 53, 64), (53, 37, 20), (40, 40, 33), (1, 70, 31), (25, 50, 25)] {
+            let fitted = fit_into(noise(height, width), ImageSize::square(side), interpolation);
+            let longest = LongestMaxSize { side, interpolation };
+            assert!(fitted == longest.apply(noise(height, width), &mut Rng::new(0)), "{height}x{width}");
+        }
+    }
+
+    #[test]
+    fn a_letterbox_leads_back_only_where_nothing_moved_before() {
+        let letterboxed =
+            |sample: Sample| ResizePad::new(ImageSize::square(64)).apply(sample, &mut Rng::new(0));
+        assert!(letterboxed(noise(30, 40)).letterbox.is_some());
+        for (name, moved) in [
+            ("flip", flip(noise(30, 40), true, false)),
+            ("shift", GeometryOp::TranslateX(7.0).apply(noise(30, 40))),
+            ("shear", GeometryOp::ShearX(0.2).apply(noise(30, 40))),
+            ("letterbox", letterboxed(noise(30, 40))),
+            ("same size", letterboxed(noise(64, 64))),
+        ] {
+            assert_eq!(letterboxed(moved).letterbox, None, "{name}");
+        }
     }
 }

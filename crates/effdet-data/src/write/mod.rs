@@ -35,12 +35,36 @@ pub enum PictureFiles {
 
 impl PictureFiles {
     fn put(self, from: &Path, to: &Path) -> Result<(), Error> {
-        let result = match self {
-            Self::Leave => return Ok(()),
-            Self::Link if fs::hard_link(from, to).is_ok() => return Ok(()),
-            Self::Copy | Self::Link => fs::copy(from, to),
-        };
-        result.map(drop).map_err(unwritable(to))
+        // Copying a file onto itself empties it.
+        if self == Self::Leave || is_same_file(from, to) {
+            return Ok(());
+        }
+        if self == Self::Link && fs::hard_link(from, to).is_ok() {
+            return Ok(());
+        }
+        // Whole or not at all, and what else is linked to a file that was there stays as it is.
+        let mut name = to.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let part = to.with_file_name(name);
+        let copied = fs::copy(from, &part).and_then(|_| fs::rename(&part, to));
+        if copied.is_err() {
+            drop(fs::remove_file(&part));
+        }
+        copied.map_err(unwritable(to))
+    }
+}
+
+/// Whether both are there and are one file, by whatever names or links.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let inode = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        inode(b).is_some_and(|b| inode(a) == Some(b))
+    }
+    #[cfg(not(unix))]
+    {
+        fs::canonicalize(b).is_ok_and(|b| fs::canonicalize(a).is_ok_and(|a| a == b))
     }
 }
 
@@ -69,9 +93,16 @@ fn path_below_root(dataset: &Dataset, record: &Record) -> String {
     below.to_string_lossy().replace('\\', "/")
 }
 
-/// File names of the pictures in one folder. Stems are unique: a repeated one gets its folders before it, or a number.
-fn flat_names(dataset: &Dataset) -> Vec<PathBuf> {
+/// File names of the pictures in `folder`. Stems are unique: a repeated one gets its folders before it, or a number, and
+/// so does one under which another picture of the data set lies in `folder` already.
+fn flat_names(dataset: &Dataset, folder: &Path) -> Vec<PathBuf> {
     let mut taken: HashSet<String> = HashSet::with_capacity(dataset.records.len());
+    let there: HashSet<&Path> = dataset
+        .records
+        .iter()
+        .map(|record| record.path.as_path())
+        .filter(|path| path.parent() == Some(folder))
+        .collect();
     let mut names = Vec::with_capacity(dataset.records.len());
     for record in &dataset.records {
         let stem = record.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -80,12 +111,17 @@ fn flat_names(dataset: &Dataset) -> Vec<PathBuf> {
         let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).filter(|p| *p != "/").collect();
         let long = parts.join("_");
         let numbered = (2u64..).map(|number| format!("{long}_{number}"));
-        let free = [stem, long.clone()].into_iter().chain(numbered).find(|name| !taken.contains(name));
-        let name = free.unwrap_or_default();
-        names.push(match extension {
+        let file_name = |name: &str| match &extension {
             Some(extension) => PathBuf::from(format!("{name}.{extension}")),
-            None => PathBuf::from(&name),
-        });
+            None => PathBuf::from(name),
+        };
+        let is_free = |name: &String| {
+            let target = folder.join(file_name(name));
+            !taken.contains(name) && (target == record.path || !there.contains(target.as_path()))
+        };
+        let free = [stem, long.clone()].into_iter().chain(numbered).find(is_free);
+        let name = free.unwrap_or_default();
+        names.push(file_name(&name));
         taken.insert(name);
     }
     names

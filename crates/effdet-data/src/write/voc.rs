@@ -22,7 +22,7 @@ pub fn voc(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles) 
     for folder in [&annotations, &images, &lists] {
         create_folder(folder)?;
     }
-    let names = flat_names(dataset);
+    let names = flat_names(dataset, &images);
     for (record, name) in dataset.records.iter().zip(&names) {
         pictures.put(&record.path, &images.join(name))?;
         let size = size_of(record)?;

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::Path;
 
@@ -13,6 +13,9 @@ use crate::record::Dataset;
 /// the other marks and mask areas have no place in it. Fractions have eight digits. Pictures get unique names in one
 /// folder.
 ///
+/// Classes are numbered from 0 in the order of their ids and without gaps, which Ultralytics refuses: COCO's 80 come back
+/// with the ids 1 to 80. A class that an object has and the data set does not name is named by its id.
+///
 /// # Errors
 /// [`Error::SizeUnknown`] for a picture with objects whose size is neither known nor readable, [`Error::Write`].
 pub fn yolo(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles) -> Result<(), Error> {
@@ -20,7 +23,9 @@ pub fn yolo(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles)
     let (images, labels) = (folder.join("images"), folder.join("labels"));
     create_folder(&images)?;
     create_folder(&labels)?;
-    let names = flat_names(dataset);
+    let classes = classes(dataset);
+    let numbers: HashMap<u32, usize> = (0..).zip(&classes).map(|(number, id)| (*id, number)).collect();
+    let names = flat_names(dataset, &images);
     for (record, name) in dataset.records.iter().zip(&names) {
         let kept: Vec<_> = record.objects.iter().filter(|o| !o.is_crowd && !o.is_ignored).collect();
         pictures.put(&record.path, &images.join(name))?;
@@ -32,7 +37,7 @@ pub fn yolo(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles)
                 let [x1, y1, x2, y2] = <[f32; 4]>::from(object.bbox).map(f64::from);
                 let (x, y) = ((x1 + x2) / 2.0 / width, (y1 + y2) / 2.0 / height);
                 let (w, h) = ((x2 - x1) / width, (y2 - y1) / height);
-                let class = object.class_id.saturating_sub(1);
+                let Some(class) = numbers.get(&object.class_id) else { continue };
                 text.push_str(&format!("{class} {x:.8} {y:.8} {w:.8} {h:.8}\n"));
             }
         }
@@ -45,17 +50,24 @@ pub fn yolo(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles)
         })?;
     }
     to_file(&folder.join("data.yaml"), |file| {
-        writeln!(file, "path: .")?;
+        // Without a `path` the others start from this file; Ultralytics would take one of `.` for its own folder.
         for split in splits.keys() {
             writeln!(file, "{split}: {split}.txt")?;
         }
         writeln!(file, "names:")?;
-        for (id, name) in dataset.class_map.iter() {
+        for (number, id) in classes.iter().enumerate() {
             // A JSON string is a YAML string.
-            writeln!(file, "  {}: {}", id.saturating_sub(1), serde_json::Value::from(name))?;
+            writeln!(file, "  {number}: {}", serde_json::Value::from(dataset.class_map.label(*id)))?;
         }
         Ok(())
     })
+}
+
+/// The ids of all classes, those of objects that have no name among them.
+fn classes(dataset: &Dataset) -> BTreeSet<u32> {
+    let named = dataset.class_map.iter().map(|(id, _)| id);
+    let found = dataset.records.iter().flat_map(|record| &record.objects).map(|object| object.class_id);
+    named.chain(found).collect()
 }
 
 fn splits(dataset: &Dataset) -> BTreeMap<&'static str, Vec<usize>> {

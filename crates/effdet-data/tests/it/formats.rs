@@ -1,13 +1,17 @@
 //! Each label format on a tiny data set with every kind of dirt (`tools/golden/make_formats.py`).
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use effdet_core::ImageSize;
 use effdet_data::{
-    Action, ClassIds, Dataset, DirtKind, Error, Format, LabelFormat, ParseOptions, Parsed, PictureCheck,
-    Pixels, Policies, Policy, Record, RecordId, Source,
+    Action, At, ClassIds, Corners, Dataset, DatasetBuilder, DirtKind, Draft, DraftObject, Error, Format,
+    LabelFormat, Object, ParseOptions, Parsed, PictureCheck, Pixels, Policies, Policy, Record, RecordId,
+    Source,
 };
 use rstest::rstest;
+
+use crate::splits_and_cache::copy_folder;
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats").join(name)
@@ -339,6 +343,140 @@ fn csv_finds_columns_by_name_and_reads_negatives() {
     let headless = Format::Csv.parse(&source, &lenient()).unwrap().dataset;
     assert_eq!(boxes(record(&headless, "b.png")), [(1, [2.0, 3.0, 12.0, 15.0])]);
     assert!(record(&headless, "a.png").objects.is_empty());
+}
+
+#[rstest]
+#[case("image_name,x,y,w,h,label\na.png,2,3,10,12,cat\n", "no column `filename`")]
+#[case("filename;xmin;ymin;xmax;ymax;label\na.png;2;3;12;15;cat\n", "no column `label`")]
+#[case("a.png\n", "no column `label`")]
+#[case("a.png,2,,12,15,cat\n", "no column `label`")]
+fn a_table_with_unknown_columns_is_refused(#[case] text: &str, #[case] message: &str) {
+    let parsed = effdet_data::format::csv::parse_bytes(text.as_bytes(), "t.csv", &lenient());
+    let error = parsed.unwrap_err().to_string();
+    assert!(error.contains("t.csv") && error.contains("line 1") && error.contains(message), "{error}");
+}
+
+/// Makes a picture of 40 by 30 pixels and the folders above it.
+fn picture(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    image::RgbImage::new(40, 30).save(path).unwrap();
+}
+
+fn ids(dataset: &Dataset) -> Vec<String> {
+    dataset.records.iter().map(|record| record.id.to_string()).collect()
+}
+
+#[test]
+fn years_that_call_their_pictures_alike_stay_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    for year in ["VOC2007", "VOC2012"] {
+        copy_folder(&fixture("voc_devkit/VOC2007"), &folder.path().join(year));
+    }
+    let parsed = Format::Voc.parse(&Source::new(folder.path()), &lenient()).unwrap();
+    let dataset = &parsed.dataset;
+    assert_eq!(ids(dataset), ["000001", "VOC2012/000001"]);
+    assert!(dataset.records.iter().all(|record| record.objects.len() == 1));
+    assert_eq!(
+        (&dataset.splits["trainval"][..], &dataset.splits["VOC2012/trainval"][..]),
+        (&[0, 1][..], &[1][..])
+    );
+    assert!(parsed.dirt.is_clean(), "{}", parsed.dirt);
+
+    // Nor does a picture that is not there lend its place in a split to one of another year.
+    fs::remove_file(folder.path().join("VOC2007/JPEGImages/000001.png")).unwrap();
+    let dataset = Format::Voc.parse(&Source::new(folder.path()), &lenient()).unwrap().dataset;
+    assert_eq!((dataset.records.len(), dataset.splits["VOC2007/trainval"].len()), (1, 0));
+}
+
+#[test]
+fn via_files_of_two_folders_keep_pictures_of_one_name_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    for (split, x) in [("train", 1), ("val", 5)] {
+        picture(&folder.path().join(split).join("1.png"));
+        let region = format!(
+            r#"{{"shape_attributes": {{"name": "rect", "x": {x}, "y": 2, "width": 9, "height": 9}},
+                "region_attributes": {{"label": "cat"}}}}"#
+        );
+        let text = format!(r#"{{"1": {{"filename": "1.png", "regions": [{region}]}}}}"#);
+        fs::write(folder.path().join(split).join("via_region_data.json"), text).unwrap();
+    }
+    let parsed = Format::Via.parse(&Source::new(folder.path()), &lenient()).unwrap();
+    let dataset = &parsed.dataset;
+    assert_eq!(ids(dataset), ["1.png", "val/1.png"]);
+    assert_eq!(boxes(&dataset.records[0]), [(1, [1.0, 2.0, 10.0, 11.0])]);
+    assert_eq!(boxes(&dataset.records[1]), [(1, [5.0, 2.0, 14.0, 11.0])]);
+    assert_eq!((&dataset.splits["train"][..], &dataset.splits["val"][..]), (&[0][..], &[1][..]));
+    assert!(parsed.dirt.is_clean(), "{}", parsed.dirt);
+}
+
+#[test]
+fn objects_of_one_picture_are_never_given_to_another() {
+    let options = ParseOptions { pictures: PictureCheck::None, ..lenient() };
+    let source = Source::default();
+    let mut builder = DatasetBuilder::new("mine", &source, Corners::Pixels(Pixels::Continuous), &options);
+    let file: std::sync::Arc<Path> = Path::new("mine.txt").into();
+    let class = builder.class("cat", &file, At::File).unwrap().unwrap();
+    let draft = |path: &str, x: f64, line: u64| {
+        let (at, corners) = (At::Line(line), [x, 0.0, x + 9.0, 9.0]);
+        let object = DraftObject { corners, class, area: None, flags: Object::default(), at };
+        let (objects, file) = (vec![object], file.clone());
+        let if_absent = DirtKind::MissingPicture;
+        Draft { id: 1.into(), path: path.into(), size: None, objects, file, at, if_absent }
+    };
+    builder.extend([draft("a.png", 0.0, 1), draft("b.png", 20.0, 2), draft("a.png", 40.0, 3)]).unwrap();
+    let parsed = builder.finish(&source).unwrap();
+    assert_eq!(boxes(&parsed.dataset.records[0]), [(1, [0.0, 0.0, 9.0, 9.0]), (1, [40.0, 0.0, 49.0, 9.0])]);
+    assert_eq!(parsed.dataset.records.len(), 1);
+    let expected = [
+        (DirtKind::DuplicateId, "line 2", Action::Skipped),
+        (DirtKind::DuplicateId, "line 3", Action::Fixed),
+    ];
+    assert_eq!(dirt(&parsed), expected);
+}
+
+#[test]
+fn a_picture_that_a_yolo_list_repeats_is_one_record() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        picture(&folder.path().join(format!("images/{name}.png")));
+    }
+    fs::create_dir(folder.path().join("labels")).unwrap();
+    fs::write(folder.path().join("labels/a.txt"), "0 0.5 0.5 0.5 0.5\n").unwrap();
+    fs::write(folder.path().join("train.txt"), "./images/a.png\n./images/b.png\n\nimages/a.png\n").unwrap();
+    fs::write(folder.path().join("data.yaml"), "train: train.txt\nval: images\nnames: [cat]\n").unwrap();
+    let parsed = Format::Yolo.parse(&Source::new(folder.path()), &lenient()).unwrap();
+    assert_eq!((ids(&parsed.dataset), parsed.dataset.object_count()), (vec!["a".into(), "b".into()], 1));
+    assert_eq!(
+        (&parsed.dataset.splits["train"][..], &parsed.dataset.splits["val"][..]),
+        (&[0, 1][..], &[0, 1][..])
+    );
+    assert_eq!(dirt(&parsed), [(DirtKind::DuplicateId, "line 4", Action::Fixed)]);
+}
+
+#[test]
+fn tables_of_open_images_share_a_folder_and_keep_negatives() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = "ImageID,LabelName,XMin,XMax,YMin,YMax\n";
+    let row = |image: &str, label: &str| format!("{image},{label},0.25,0.5,0.5,1\n");
+    for (table, rows) in [("train", row("1", "Cat") + &row("2", "Dog")), ("validation", row("3", "Cat"))] {
+        let path = folder.path().join(format!("{table}-annotations-bbox.csv"));
+        fs::write(path, format!("{header}{rows}")).unwrap();
+    }
+    for name in ["1", "2", "3", "4"] {
+        picture(&folder.path().join(format!("pictures/{name}.png")));
+    }
+    let classes = Some(effdet_core::ClassMap::from_names(["Cat"]).unwrap());
+    let options = ParseOptions { classes, ..lenient() };
+    let source = Source::new(folder.path()).with_pictures("pictures");
+    let parsed = Format::OpenImages.parse(&source, &options).unwrap();
+    assert_eq!(dirt(&parsed), [(DirtKind::UnknownClass, "line 3", Action::Skipped)]);
+    assert_eq!(ids(&parsed.dataset), ["1", "2", "3"]);
+    assert!(record(&parsed.dataset, "2").objects.is_empty());
+
+    // With one table all pictures are its own.
+    let alone = source.with_labels("train-annotations-bbox.csv");
+    let parsed = Format::OpenImages.parse(&alone, &options).unwrap();
+    assert_eq!(parsed.dirt.count(DirtKind::PictureWithoutLabels), 2);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use effdet_core::{ImageSize, XyxyBox, YxyxBox};
+use effdet_core::{ImageSize, Letterbox, Placement, XyxyBox, YxyxBox};
 use effdet_data::loader::{Layout, OnError, Sampler, Shard};
 use effdet_data::transform::{Compose, RandomResizePad, ResizePad, Rng, Sample, effdet_train};
 use effdet_data::{
@@ -94,6 +94,9 @@ fn a_batch_describes_its_pictures() {
     assert_eq!(batch.shape, [1, 3, 20, 32]);
     assert_eq!(batch.pixels.len(), 3 * 20 * 32);
     assert_eq!((batch.img_size[0], batch.img_scale[0]), (ImageSize::new(40, 32), 2.0));
+    let letterbox =
+        Letterbox::new(ImageSize::new(40, 32), ImageSize::new(20, 32), Placement::TopLeft).unwrap();
+    assert_eq!(batch.letterboxes, [Some(letterbox)]);
     assert_eq!((batch.indices[0], batch.ids[0].clone()), (2, RecordId::Number(2)));
     assert_eq!(batch.targets[0].boxes, [YxyxBox::new(1.0, 0.5, 10.0, 6.5)]);
     assert_eq!((batch.targets[0].classes[0], batch.labels.is_none()), (3, true));
@@ -106,10 +109,32 @@ fn a_batch_describes_its_pictures() {
 }
 
 #[test]
+fn the_letterboxes_of_a_batch_lead_boxes_back() {
+    let bbox = XyxyBox::new(1.0, 2.0, 11.0, 20.0);
+    let batch = |transform: ResizePad| {
+        let loader = Loader::new(samples(2), transform, LoaderOptions { shuffle: false, ..options(0) });
+        loader.unwrap().epoch(0).next().unwrap().unwrap()
+    };
+    let centred = ResizePad { placement: Placement::Center, ..ResizePad::new(ImageSize::new(20, 32)) };
+    let batch: Batch = batch(centred);
+    assert_eq!(batch.letterboxes[0].unwrap().offset, (8, 0));
+    assert_eq!(batch.letterboxes[0].unwrap().to_source(XyxyBox::from(batch.targets[0].boxes[0])), bbox);
+    let jittered: Batch =
+        Loader::new(samples(2), jitter(), options(0)).unwrap().epoch(0).next().unwrap().unwrap();
+    assert_eq!(jittered.letterboxes, [None, None]);
+}
+
+#[test]
 fn crowds_are_no_targets_unless_asked_for() {
     let objects = vec![
         Object { bbox: XyxyBox::new(0.0, 0.0, 9.0, 9.0), class_id: 1, is_crowd: true, ..Object::default() },
         Object { bbox: XyxyBox::new(0.0, 0.0, 9.0, 9.0), class_id: 2, ..Object::default() },
+        Object {
+            bbox: XyxyBox::new(0.0, 0.0, 9.0, 9.0),
+            class_id: 3,
+            is_group_of: true,
+            ..Object::default()
+        },
     ];
     let classes = |keep_crowds: bool| {
         let samples = vec![Sample::new(RgbImage::new(10, 10), objects.clone())];
@@ -117,7 +142,7 @@ fn crowds_are_no_targets_unless_asked_for() {
         let loader = Loader::new(Arc::new(samples), Compose::new(), options).unwrap();
         loader.epoch(0).next().unwrap().unwrap().targets[0].classes.clone()
     };
-    assert_eq!((classes(false), classes(true)), (vec![2], vec![1, 2]));
+    assert_eq!((classes(false), classes(true)), (vec![2], vec![1, 2, 3]));
 }
 
 /// Panics at the picture of index 5.

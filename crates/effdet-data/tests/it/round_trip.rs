@@ -9,6 +9,7 @@ use effdet_data::{
     Record, RecordId, Source,
 };
 use proptest::prelude::*;
+use rstest::rstest;
 
 /// Pictures are absent in most of these tests.
 fn options() -> ParseOptions {
@@ -170,7 +171,10 @@ fn yolo_gives_the_boxes_of_real_pictures_back_without_crowds() {
         record.objects.retain(|object| !object.is_crowd);
     }
     assert_same(&parsed, &expected, 1e-4, |_| Object::default());
-    assert_eq!(parsed.dataset.class_map, coco.class_map);
+    // Ids 1 and 7 in the source: Ultralytics refuses numbers with gaps, and takes a `path` of `.` for its own folder.
+    assert_eq!(parsed.dataset.class_map, ClassMap::from_names(["cat", "polar bear"]).unwrap());
+    let yaml = std::fs::read_to_string(folder.path().join("data.yaml")).unwrap();
+    assert_eq!(yaml, "train: train.txt\nval: val.txt\nnames:\n  0: \"cat\"\n  1: \"polar bear\"\n");
     assert_eq!(parsed.dataset.splits["val"], [0, 1]);
     assert!(parsed.dataset.records[1].objects.is_empty(), "the negative");
 
@@ -206,6 +210,54 @@ proptest! {
         let parsed = Format::Yolo.parse(&Source::new(&target), &options()).unwrap();
         assert_same(&parsed, &dataset, 1e-3, |_| Object::default());
     }
+}
+
+/// A data set of pictures of one level each, below `root`.
+fn grey_pictures(root: &Path, names: &[&str]) -> Dataset {
+    let record = |(level, name): (u8, &&str)| {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::from_pixel(8, 6, image::Rgb([level; 3])).save(&path).unwrap();
+        Record { id: i64::from(level).into(), path, size: None, objects: Vec::new() }
+    };
+    let records = (0..).zip(names).map(record).collect();
+    let class_map = ClassMap::from_names(["cat"]).unwrap();
+    Dataset { records, class_map, root: root.to_owned(), ..Dataset::default() }
+}
+
+fn level(path: &Path) -> u8 {
+    image::open(path).unwrap().into_rgb8().get_pixel(0, 0).0[0]
+}
+
+#[rstest]
+fn writing_a_data_set_over_itself_keeps_its_pictures(
+    #[values(PictureFiles::Copy, PictureFiles::Link)] pictures: PictureFiles,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    // The first would be called as the second is.
+    let dataset = grey_pictures(folder.path(), &["images/train/a.png", "images/a.png", "images/b.png"]);
+    for _ in 0..2 {
+        write::yolo(&dataset, folder.path(), pictures).unwrap();
+        for (expected, record) in (0..).zip(&dataset.records) {
+            assert_eq!(level(&record.path), expected, "{}", record.path.display());
+        }
+    }
+    assert_eq!(level(&folder.path().join("images/images_train_a.png")), 0);
+}
+
+#[rstest]
+fn writing_twice_keeps_the_pictures(
+    #[values(PictureFiles::Copy, PictureFiles::Link)] pictures: PictureFiles,
+) {
+    let (folder, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dataset = grey_pictures(folder.path(), &["a.png", "b.png"]);
+    for _ in 0..2 {
+        write::voc(&dataset, target.path(), pictures).unwrap();
+        assert_eq!(level(&dataset.records[1].path), 1);
+        assert_eq!(level(&target.path().join("JPEGImages/b.png")), 1);
+    }
+    let names = std::fs::read_dir(target.path().join("JPEGImages")).unwrap();
+    assert_eq!(names.count(), 2, "nothing is left beside them");
 }
 
 #[test]

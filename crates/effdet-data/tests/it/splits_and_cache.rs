@@ -4,7 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use effdet_data::cache::{Origin, parse_cached};
-use effdet_data::{Dataset, Error, Format, ParseOptions, PictureCheck, Record, RecordId, Source, split};
+use effdet_data::{
+    Dataset, DirtKind, Error, Format, ParseOptions, PictureCheck, Policies, Policy, Record, RecordId, Source,
+    split,
+};
+use rstest::rstest;
 
 fn numbered(count: i64) -> Dataset {
     let record = |id: i64| Record {
@@ -82,7 +86,7 @@ fn a_subset_keeps_classes_and_shrinks_the_official_splits() {
     assert_eq!(subset.splits["val"], [1]);
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -124,6 +128,58 @@ fn the_cache_is_used_until_labels_options_or_folders_change() {
     fs::copy(folder.path().join("Annotations/003.xml"), folder.path().join("Annotations/005.xml")).unwrap();
     let (parsed, origin) = read(&options);
     assert_eq!((origin, parsed.dataset.records.len()), (Origin::Labels, 4));
+}
+
+/// A copy of a data set with another folder `test`, and where its cache may lie.
+fn copied(name: &str) -> (tempfile::TempDir, tempfile::TempDir) {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats");
+    copy_folder(&fixtures.join(name), folder.path());
+    fs::create_dir(folder.path().join("test")).unwrap();
+    (folder, other)
+}
+
+fn lenient() -> ParseOptions {
+    let policies = Policies::default().with(DirtKind::Malformed, Policy::Skip);
+    ParseOptions { policies, ..ParseOptions::default() }
+}
+
+#[rstest]
+#[case(Format::Coco, "coco", "annotations/instances_train.json", "annotations/instances_test.json")]
+#[case(Format::Coco, "coco_zero", "train/_annotations.coco.json", "test/_annotations.coco.json")]
+#[case(Format::Csv, "csv", "train.csv", "test.csv")]
+#[case(Format::Via, "via", "v1.json", "test.json")]
+#[case(Format::Via, "via", "v1.json", "test/via_region_data.json")]
+#[case(Format::OpenImages, "open_images", "train-annotations-bbox.csv", "test-annotations-bbox.csv")]
+fn a_new_label_file_makes_the_cache_stale(
+    #[case] format: Format,
+    #[case] name: &str,
+    #[case] from: &str,
+    #[case] to: &str,
+) {
+    let (folder, other) = copied(name);
+    let source = Source::new(folder.path());
+    let read = || parse_cached(&format, &source, &lenient(), other.path().join("labels.cache")).unwrap();
+    assert_eq!((read().1, read().1), (Origin::Labels, Origin::Cache));
+    fs::copy(folder.path().join(from), folder.path().join(to)).unwrap();
+    let (parsed, origin) = read();
+    assert_eq!(origin, Origin::Labels);
+    assert!(parsed.dataset.splits.keys().any(|split| split.starts_with("test")));
+}
+
+#[test]
+fn pictures_that_come_to_be_there_make_the_cache_stale() {
+    let (folder, other) = copied("coco");
+    let (source, val) = (Source::new(folder.path()), folder.path().join("val"));
+    let read =
+        || parse_cached(&Format::Coco, &source, &lenient(), other.path().join("labels.cache")).unwrap();
+    fs::rename(&val, other.path().join("val")).unwrap();
+    let (parsed, origin) = read();
+    assert_eq!((origin, parsed.dataset.splits["val"].len()), (Origin::Labels, 0));
+    assert_eq!(read().1, Origin::Cache);
+    fs::rename(other.path().join("val"), &val).unwrap();
+    let (parsed, origin) = read();
+    assert_eq!((origin, parsed.dataset.splits["val"].len()), (Origin::Labels, 2));
 }
 
 #[test]

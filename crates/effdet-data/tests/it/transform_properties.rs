@@ -67,6 +67,7 @@ fn all() -> Vec<Case> {
         ("effdet train", Box::new(effdet_train(&Preprocess::imagenet(size))), Some(size)),
         ("effdet eval", Box::new(effdet_eval(&Preprocess::imagenet(size))), Some(size)),
         ("aug_tfms", Box::new(aug_tfms(square, Some(80), true)), Some(square)),
+        ("aug_tfms, not square", Box::new(aug_tfms(size, Some(80), true)), Some(size)),
         ("aug_tfms, stretched", Box::new(aug_tfms(size, None, false)), Some(size)),
     ];
     for policy in [LearnedPolicy::V0, LearnedPolicy::V1, LearnedPolicy::V2, LearnedPolicy::V3] {
@@ -225,6 +226,19 @@ fn pictures_without_pixels_do_not_panic() {
     for (name, transform, _) in all() {
         let result = transform.apply(Sample::new(RgbImage::new(0, 0), Vec::new()), &mut Rng::new(0));
         assert!(result.objects.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn aug_tfms_gives_pictures_of_any_shape_one_size() {
+    for size in [ImageSize::new(40, 56), ImageSize::new(56, 40), ImageSize::square(48)] {
+        let pipeline = aug_tfms(size, None, true);
+        for (seed, (height, width)) in (0..).zip([(50, 50), (20, 70), (70, 20), (40, 56), (1, 60), (61, 2)]) {
+            for draw in 0..4 {
+                let result = pipeline.apply(sample(height, width, 2, seed), &mut Rng::new(draw));
+                assert_eq!(result.size(), size, "{height}x{width}");
+            }
+        }
     }
 }
 

@@ -336,11 +336,13 @@ fn a_results_file_may_name_voc_pictures_and_classes_either_way() {
     let split = folder.path().join("split.txt");
     fs::write(&split, "2007_1\n000005\nabsent\n").unwrap();
     let results = folder.path().join("results.json");
-    let text = r#"[{"image_id": "2007_1.jpg", "category_id": "dog", "bbox": [1, 1, 8, 8], "score": 0.9},
-                   {"image_id": 5, "category_id": 12, "bbox": [1, 1, 8, 8], "score": 0.8},
-                   {"image_id": "absent", "category_id": "dog", "bbox": [1, 1, 8, 8], "score": 0.7}]"#;
+    let text = r#"[{"image_id": "2007_1.jpg", "category_id": "dog", "bbox": [0, 0, 8, 8], "score": 0.9},
+                   {"image_id": 5, "category_id": 12, "bbox": [0, 0, 8, 8], "score": 0.8},
+                   {"image_id": "absent", "category_id": "dog", "bbox": [0, 0, 8, 8], "score": 0.7}]"#;
     fs::write(&results, text).unwrap();
-    let report = effdet_metrics::voc_from_files(&split, &results, None, VocOptions::default()).unwrap();
+    // COCO's boxes begin at 0, VOC's at 1: at this IoU a pixel off would be a miss.
+    let options = VocOptions { iou: 0.99, ..VocOptions::default() };
+    let report = effdet_metrics::voc_from_files(&split, &results, None, options).unwrap();
     let dog = report.per_class.iter().find(|class| class.name == "dog").unwrap();
     assert_eq!((dog.ap, dog.ground_truth, dog.detections, dog.true_positives), (1.0, 2, 3, 2));
     assert_eq!(report.findings.get(FindingKind::MissingAnnotationFile).unwrap().examples, ["absent"]);

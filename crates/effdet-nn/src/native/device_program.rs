@@ -8,7 +8,7 @@ use crate::graph::Graph;
 /// A network compiled for a device of CubeCL and one size of picture.
 ///
 /// Maps are of the type that the device computes in, sums of single precision. Constants go to the device, and launches
-/// are recorded, for each of the last four sizes of batch.
+/// are recorded, for each of the eight sizes of batch that were used last.
 #[derive(Clone, Debug)]
 pub struct DeviceProgram {
     #[cfg(feature = "cube")]
@@ -41,6 +41,14 @@ impl DeviceProgram {
             let _ = graph;
             Err(NoKernel("devices of CubeCL: they are not part of this build".to_owned()))
         }
+    }
+
+    /// Gives back the memory that sizes of batch hold; they are compiled anew when they are met again.
+    pub fn forget(&self) {
+        #[cfg(feature = "cube")]
+        self.program.forget();
+        #[cfg(not(feature = "cube"))]
+        match self.never {}
     }
 
     /// `[channels, height, width]` of every input.

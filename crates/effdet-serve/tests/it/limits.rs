@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::common::{config, detector, encode, head, picture, read_to_end, start, write};
+use effdet::prelude::RgbImage;
 use effdet_serve::{Error, ServeConfig, Server};
 use image::ImageFormat;
 
@@ -42,6 +43,33 @@ fn bad_pictures_are_refused_for_what_is_wrong_with_them() {
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
     }
     assert_eq!(server.post("/v1/detect", &png).status, 200);
+}
+
+/// A PNG of one pixel with a colour profile of so many zeros.
+fn with_profile(zeros: usize) -> Vec<u8> {
+    let mut png = encode(&RgbImage::new(1, 1), ImageFormat::Png);
+    let mut deflated = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    for _ in 0..zeros >> 20 {
+        deflated.write_all(&vec![0; 1 << 20]).unwrap();
+    }
+    let chunk = [b"iCCPx\0\0".as_slice(), &deflated.finish().unwrap()].concat();
+    let mut crc = flate2::Crc::new();
+    crc.update(&chunk);
+    let length = chunk.len() as u32 - 4;
+    let chunk = [&length.to_be_bytes(), chunk.as_slice(), &crc.sum().to_be_bytes()].concat();
+    // After the header, which ends at byte 33.
+    png.splice(33..33, chunk);
+    png
+}
+
+#[test]
+fn a_colour_profile_that_inflates_beyond_its_picture_is_not_read() {
+    let server = start(detector(), config());
+    let png = with_profile(64 << 20);
+    assert!(png.len() < 1 << 20);
+    let answer = server.post("/v1/detect", &png);
+    assert!(matches!(answer.status, 200 | 413 | 422), "{answer:?}");
+    assert_eq!(server.post("/v1/detect", &encode(&picture(0), ImageFormat::Png)).status, 200);
 }
 
 #[test]

@@ -46,6 +46,9 @@ impl Engine<'_> {
             control = self.tell(&Event::Validating);
             let mut numbers = None;
             if let Some(evaluation) = self.evaluate(phase)? {
+                if !evaluation.skipped.is_empty() {
+                    control = merge(control, self.tell(&Event::Skipped(&evaluation.skipped)));
+                }
                 numbers = Some((evaluation.losses, evaluation.metrics));
                 found = Some(evaluation.detections);
             }

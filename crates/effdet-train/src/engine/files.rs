@@ -78,7 +78,8 @@ impl Engine<'_> {
         output: &Output,
     ) -> Result<(), Error> {
         let limit = config.checkpoint.top_k;
-        let Some(value) = record.metric(&config.monitor).filter(|_| limit > 0) else { return Ok(()) };
+        let value = record.metric(&config.monitor).filter(|value| limit > 0 && value.is_finite());
+        let Some(value) = value else { return Ok(()) };
         let kept = &mut self.session.state.kept;
         let place = kept.partition_point(|best| best.value >= value);
         if place >= limit {
@@ -95,11 +96,10 @@ impl Engine<'_> {
         for entry in fs::read_dir(folder).map_err(Error::file("read", folder))? {
             let entry = entry.map_err(Error::file("read", folder))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_kept_kind = name.starts_with("epoch-") && name.ends_with(".safetensors");
             // What a killed process was writing.
             let is_temporary =
                 name.starts_with('.') && name.ends_with(".tmp") && name.contains(".safetensors.");
-            if is_temporary || is_kept_kind && !kept.contains(&name) {
+            if is_temporary || is_kept_name(&name) && !kept.contains(&name) {
                 remove(&entry.path())?;
             }
         }
@@ -163,6 +163,23 @@ impl Engine<'_> {
 
 fn kept_name(epoch: u64) -> String {
     format!("epoch-{epoch:04}.safetensors")
+}
+
+fn is_kept_name(name: &str) -> bool {
+    let epoch = name.strip_prefix("epoch-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    epoch.is_some_and(|epoch| epoch.len() >= 4 && epoch.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// Weights in a folder that a new run would write over or remove.
+pub(super) fn weights_in(folder: &Path) -> Result<Option<String>, Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::file("read", folder))? {
+        let name = entry.map_err(Error::file("read", folder))?.file_name().to_string_lossy().into_owned();
+        if [RunFiles::BEST, RunFiles::LAST].contains(&name.as_str()) || is_kept_name(&name) {
+            found.push(name);
+        }
+    }
+    Ok(found.into_iter().min())
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

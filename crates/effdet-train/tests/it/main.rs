@@ -6,5 +6,6 @@ mod optimizers;
 mod overfit;
 mod precision;
 mod resume;
+mod settings;
 mod training_steps;
 mod workers;

@@ -70,11 +70,12 @@ impl Client {
         let first = authority(url);
         let mut url = url.to_owned();
         for _ in 0..REDIRECTS {
-            let network = |error: ureq::Error| match error {
+            let failed = |error: ureq::Error| match error {
                 ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
-                    Failure::Final(server(&url, error.to_string()))
+                    // The reason may repeat the address.
+                    Failure::Final(server(&url, error.to_string().replace(&url, shown(&url))))
                 }
-                error => Failure::passing(Error::Network { url: url.clone(), source: as_io(error) }),
+                error => Failure::passing(network(&url, as_io(error))),
             };
             let mut request = if ask.head { self.agent.head(&url) } else { self.agent.get(&url) };
             if ask.from > 0 {
@@ -83,7 +84,7 @@ impl Client {
             if let Some(token) = ask.token.filter(|_| authority(&url) == first) {
                 request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
             }
-            let response = request.call().map_err(network)?;
+            let response = request.call().map_err(failed)?;
             if !response.status().is_redirection() || response.status() == 304 {
                 return Ok((url, response));
             }
@@ -154,8 +155,16 @@ pub(super) fn refusal(url: &str, response: &Response<Body>, token: bool) -> Fail
 }
 
 pub(super) fn server(url: &str, reason: String) -> Error {
-    // What follows the question mark of a signed address is a secret.
-    Error::Server { url: url.split('?').next().unwrap_or(url).to_owned(), reason }
+    Error::Server { url: shown(url).to_owned(), reason }
+}
+
+pub(super) fn network(url: &str, source: io::Error) -> Error {
+    Error::Network { url: shown(url).to_owned(), source }
+}
+
+/// An address as an error may show it: what follows the question mark of a signed one is a secret.
+pub(super) fn shown(url: &str) -> &str {
+    url.split('?').next().unwrap_or(url)
 }
 
 /// A header as text.
@@ -176,15 +185,74 @@ fn authority(url: &str) -> Option<String> {
     Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?))
 }
 
-/// A redirect's target, which may be a path on the same host.
+/// A redirect's target, which may be another host by the same scheme, a path on the same host or a name beside it.
+///
+/// # Reference
+/// RFC 3986, section 5.2, without the removal of dot segments, which servers do too.
 fn resolve(base: &str, location: &str) -> String {
-    if location.contains("://") {
+    if has_scheme(location) {
         return location.to_owned();
+    }
+    if let Some(host) = location.strip_prefix("//") {
+        let scheme = base.split_once("://").map_or("https", |(scheme, _)| scheme);
+        return format!("{scheme}://{host}");
     }
     let root = authority(base).unwrap_or_default();
     if location.starts_with('/') {
         return format!("{root}{location}");
     }
-    let folder = base.rsplit_once('/').map_or(base, |(folder, _)| folder);
-    format!("{folder}/{location}")
+    let path = base.split(['?', '#']).next().unwrap_or(base);
+    if location.starts_with('?') {
+        return format!("{path}{location}");
+    }
+    // A host without a path has no slash of its own.
+    let folder = path.rsplit_once('/').map(|(folder, _)| folder).filter(|folder| folder.len() >= root.len());
+    format!("{}/{location}", folder.unwrap_or(&root))
+}
+
+/// Whether an address begins with a scheme, rather than having one further on, as in a parameter.
+fn has_scheme(location: &str) -> bool {
+    location.split_once("://").is_some_and(|(scheme, _)| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_goes_where_its_location_says() {
+        let base = "https://host.example:8443/a/b?x=/c";
+        for (location, target) in [
+            ("https://cdn.example/x", "https://cdn.example/x"),
+            ("HTTP://cdn.example/x", "HTTP://cdn.example/x"),
+            ("//cdn.example/x?signature=1", "https://cdn.example/x?signature=1"),
+            (
+                "/file?orig=https://elsewhere.example/y",
+                "https://host.example:8443/file?orig=https://elsewhere.example/y",
+            ),
+            (
+                "file?orig=https://elsewhere.example/y",
+                "https://host.example:8443/a/file?orig=https://elsewhere.example/y",
+            ),
+            ("?y=1", "https://host.example:8443/a/b?y=1"),
+        ] {
+            assert_eq!(resolve(base, location), target);
+        }
+        assert_eq!(resolve("http://host.example", "x"), "http://host.example/x");
+        assert_eq!(resolve("http://host.example", "//cdn.example/x"), "http://cdn.example/x");
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_signature() {
+        for error in [
+            server("https://cdn.example/x?signature=1", String::new()),
+            network("https://cdn.example/x?signature=1", io::ErrorKind::TimedOut.into()),
+        ] {
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("https://cdn.example/x") && !text.contains("signature"), "{text}");
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::FetchEvent;
 use super::client::{Ask, Client, Failure, refusal, server, text};
 use super::transfer::{Lock, Wanted, fetch};
-use crate::store::{HUB_FILE, HUB_REVISION, is_sha256, partial, with_suffix};
+use crate::store::{HUB_FILE, HUB_REVISION, is_sha256, partial, sha256, with_suffix};
 use crate::{Error, WeightsEntry, WeightsStore};
 
 /// What the Hub states about a file.
@@ -56,23 +57,25 @@ impl WeightsStore {
         let name = cache.file_name().unwrap_or_default();
         let lock = self.hub_cache.join(".locks").join(name).join(format!("{}.lock", stated.sha256));
         let lock = Lock::take(&lock, events)?;
-        if !blob.is_file() {
-            create_folder_of(&blob)?;
-            let part = with_suffix(&blob, ".incomplete");
-            let wanted =
-                Wanted { hash: &stated.sha256, bytes: stated.bytes, part: &part, file: &blob, record: false };
-            fetch(client, &url, token, &wanted, events)?;
-        }
+        let right =
+            |file: &Path| -> Result<bool, Error> { Ok(file.is_file() && sha256(file)? == stated.sha256) };
         let snapshot = cache.join("snapshots").join(&stated.commit).join(HUB_FILE);
-        create_folder_of(&snapshot)?;
-        link(&blob, &snapshot).map_err(|source| Error::Write { path: snapshot.clone(), source })?;
+        // Another process may have put it there meanwhile, and reads it now.
+        if !right(&snapshot)? {
+            if !right(&blob)? {
+                create_folder_of(&blob)?;
+                let (part, bytes) = (with_suffix(&blob, ".incomplete"), stated.bytes);
+                let wanted = Wanted { hash: &stated.sha256, bytes, part: &part, file: &blob, record: false };
+                fetch(client, &url, token, &wanted, events)?;
+            }
+            create_folder_of(&snapshot)?;
+            link(&blob, &snapshot).map_err(|source| Error::Write { path: snapshot.clone(), source })?;
+        }
         // Last, because with it the file counts as being there.
         let note = cache.join("refs").join(HUB_REVISION);
         create_folder_of(&note)?;
-        let temporary = with_suffix(&note, ".part");
-        fs::write(&temporary, &stated.commit)
-            .and_then(|()| fs::rename(&temporary, &note))
-            .map_err(|source| Error::Write { path: note, source })?;
+        replace(&note, |temporary| fs::write(temporary, &stated.commit))
+            .map_err(|source| Error::Write { path: note.clone(), source })?;
         lock.release();
         Ok(snapshot)
     }
@@ -107,15 +110,51 @@ fn create_folder_of(path: &Path) -> Result<(), Error> {
 
 /// Puts the blob into a snapshot: by a relative link, or by a copy where links are not allowed.
 fn link(blob: &Path, snapshot: &Path) -> io::Result<()> {
-    match fs::remove_file(snapshot) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     #[cfg(unix)]
     {
         let target = Path::new("../../blobs").join(blob.file_name().unwrap_or_default());
-        std::os::unix::fs::symlink(target, snapshot)
+        replace(snapshot, |temporary| std::os::unix::fs::symlink(&target, temporary))
     }
     #[cfg(not(unix))]
-    fs::copy(blob, snapshot).map(|_| ())
+    replace(snapshot, |temporary| fs::copy(blob, temporary).map(|_| ()))
+}
+
+/// Makes a file under a name of this process's own and renames it to `path`, so that there is at no time none.
+fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let temporary = with_suffix(path, &format!(".{}-{number}.part", std::process::id()));
+    // What a killed process of the same id left would be in the way of a link.
+    let _ = fs::remove_file(&temporary);
+    let made = make(&temporary).and_then(|()| fs::rename(&temporary, path));
+    if made.is_err() {
+        // The error that matters is the one above.
+        let _ = fs::remove_file(&temporary);
+    }
+    made
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_is_linked_again_is_there_all_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let blob = folder.path().join("blobs/hash");
+        let snapshot = folder.path().join("snapshots/commit").join(HUB_FILE);
+        for file in [&blob, &snapshot] {
+            create_folder_of(file).unwrap();
+        }
+        fs::write(&blob, b"weights").unwrap();
+        link(&blob, &snapshot).unwrap();
+        std::thread::scope(|scope| {
+            let linking = scope.spawn(|| (0..2000).try_for_each(|_| link(&blob, &snapshot)));
+            while !linking.is_finished() {
+                assert_eq!(fs::read(&snapshot).unwrap(), b"weights");
+            }
+            linking.join().unwrap().unwrap();
+        });
+        assert_eq!(fs::read_dir(snapshot.parent().unwrap()).unwrap().count(), 1);
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::FetchEvent;
-use super::client::{Ask, Client, Failure, refusal, server, text};
+use super::client::{Ask, Client, Failure, network, refusal, server, shown, text};
 use crate::Error;
 use crate::store::{hash_into, hexadecimal, recorded};
 
@@ -138,7 +138,7 @@ fn attempt(
                     Ok(count) => count,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(source) => {
-                        let error = Error::Network { url: url.to_owned(), source };
+                        let error = network(url, source);
                         return Err(Failure::Passing { error, wait: None, progressed: have > before });
                     }
                 };
@@ -153,7 +153,7 @@ fn attempt(
             }
             if total.is_some_and(|total| have < total) {
                 let source = io::Error::from(io::ErrorKind::UnexpectedEof);
-                let error = Error::Network { url: url.to_owned(), source };
+                let error = network(url, source);
                 return Err(Failure::Passing { error, wait: None, progressed: have > before });
             }
         }
@@ -163,7 +163,7 @@ fn attempt(
     if !found.starts_with(wanted.hash) {
         let hint = look_of(&mut part).map_err(disk)?;
         start_over(&part, disk)?;
-        let (file, expected) = (url.to_owned(), wanted.hash.to_owned());
+        let (file, expected) = (shown(url).to_owned(), wanted.hash.to_owned());
         let error = Error::WrongHash { file, expected, found, hint };
         // What an earlier transfer left may be at fault.
         return Err(if resumed { Failure::passing(error) } else { Failure::Final(error) });

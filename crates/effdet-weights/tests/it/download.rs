@@ -279,6 +279,28 @@ fn endless_redirects_and_connections_refused_are_errors() {
 }
 
 #[test]
+fn redirects_name_a_host_without_its_scheme_and_paths_that_hold_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Server::start(|request, _| Reply::ranged(&content(), request));
+    let to = format!("{}/there", storage.address.strip_prefix("http:").unwrap());
+    let host = Server::start(move |_, before| match before {
+        0 => Reply::redirect(302, "/here?from=https://elsewhere.invalid/x"),
+        _ => Reply::redirect(302, to.clone()),
+    });
+    store(&folder).fetch(&release(&host.address), &mut quiet).unwrap();
+    assert_eq!(host.requests()[1].path, "/here?from=https://elsewhere.invalid/x");
+    assert_eq!(storage.requests()[0].path, "/there");
+}
+
+#[test]
+fn an_error_does_not_show_the_signature_of_a_redirect() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Server::start(|_, _| Reply::redirect(302, "http://127.0.0.1:9/blob?signature=secret"));
+    let error = refused(&release(&host.address), &store(&folder), &folder);
+    assert!(matches!(&error, Error::Network { url, .. } if url == "http://127.0.0.1:9/blob"), "{error:?}");
+}
+
+#[test]
 fn the_mirror_stands_in_place_of_github() {
     let folder = tempfile::tempdir().unwrap();
     let mirror = Server::start(|request, _| Reply::ranged(&content(), request));
@@ -386,6 +408,47 @@ fn a_file_that_python_put_into_the_cache_is_used_offline() {
     assert_eq!(store.fetch(&hub_only(), &mut quiet).unwrap(), snapshot.join("model.safetensors"));
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_right_in_the_hubs_cache_is_left_alone_and_what_is_wrong_is_replaced() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, storage) = hub(|request, _| Reply::ranged(&content(), request));
+    let store = WeightsStore { hub_endpoint: hub.address.clone(), ..store(&folder) };
+    let cache = folder.path().join("hub/models--timm--tf_efficientnet_b0.ns_jft_in1k");
+    let path = store.fetch(&hub_only(), &mut quiet).unwrap();
+    let inode = || fs::symlink_metadata(&path).unwrap().ino();
+    let before = inode();
+
+    // Between the first look at the cache and the lock another process puts the file there, and reads it since.
+    fs::remove_file(cache.join("refs/main")).unwrap();
+    assert_eq!(store.fetch(&hub_only(), &mut quiet).unwrap(), path);
+    assert_eq!((inode(), storage.gets()), (before, 1));
+
+    fs::remove_file(cache.join("refs/main")).unwrap();
+    fs::write(cache.join("blobs").join(hash(&content())), b"cut short").unwrap();
+    assert_eq!(store.fetch(&hub_only(), &mut quiet).unwrap(), path);
+    assert_eq!((fs::read(&path).unwrap(), storage.gets()), (content(), 2));
+    assert_eq!(fs::read_to_string(cache.join("refs/main")).unwrap(), COMMIT);
+    let left = files(folder.path());
+    assert!(left.iter().all(|name| !name.ends_with(".part")), "{left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_is_reached_through_a_link_is_cleared_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("disk")).unwrap();
+    std::os::unix::fs::symlink("disk", folder.path().join("hub")).unwrap();
+    let (hub, _storage) = hub(|request, _| Reply::ranged(&content(), request));
+    let store = WeightsStore { hub_endpoint: hub.address.clone(), ..store(&folder) };
+    store.fetch(&hub_only(), &mut quiet).unwrap();
+    assert_eq!(store.remove(&hub_only()).unwrap().len(), 2);
+    let cache = folder.path().join("disk/models--timm--tf_efficientnet_b0.ns_jft_in1k");
+    assert_eq!(files(&cache), BTreeSet::from(["refs/main".to_owned()]));
+}
+
 #[test]
 fn a_transfer_from_the_hub_resumes_and_a_wrong_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -468,7 +531,14 @@ fn one_folder_can_take_all_files() {
     };
     let detector = release(&releases.address);
     let here = |name: &str| folder.path().join("all").join(name);
-    assert_eq!(store.fetch(&detector, &mut quiet).unwrap(), here(detector.release_file().unwrap()));
+    let file = here(detector.release_file().unwrap());
+    // Something of that name is not taken for it.
+    fs::create_dir(folder.path().join("all")).unwrap();
+    fs::write(&file, b"cut short").unwrap();
+    assert_eq!(store.locate(&detector).unwrap(), None);
+    assert!(matches!(store.verify(&detector), Err(Error::WrongHash { .. })));
+    assert_eq!(store.fetch(&detector, &mut quiet).unwrap(), file);
+    assert_eq!(fs::read(&file).unwrap(), content());
     let backbone = store.fetch(&hub_only(), &mut quiet).unwrap();
     assert_eq!(backbone, here("tf_efficientnet_b0.ns_jft_in1k.safetensors"));
     let verified = store.verify(&hub_only()).unwrap().unwrap();

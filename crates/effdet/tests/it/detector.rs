@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use effdet::core::Placement;
 use effdet::prelude::*;
-use effdet::weights::{Checkpoint, CheckpointMetadata, identity_keys, save_safetensors};
+use effdet::weights::{Checkpoint, CheckpointMetadata, DType, identity_keys, save_safetensors};
 use effdet::{Error, identify};
 
 fn tiny() -> EfficientDetConfig {
@@ -104,6 +105,41 @@ fn a_checkpoint_that_describes_itself_needs_no_options() {
 }
 
 #[test]
+fn a_saved_detector_fits_pictures_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.safetensors");
+    let mut detector = Detector::random(tiny(), &cpu()).unwrap();
+    let usual = *detector.preprocess();
+    for (fill, placement) in [
+        (Fill::Color([255, 128, 0]), Placement::Center),
+        (Fill::Color([0; 3]), Placement::TopLeft),
+        (Fill::Mean, Placement::Center),
+    ] {
+        detector.set_preprocess(Preprocess { fill, placement, ..usual }).unwrap();
+        detector.save_safetensors(&path, DType::F32).unwrap();
+        let again = open(&path, &DetectorOptions::default()).unwrap();
+        assert_eq!(again.preprocess(), detector.preprocess());
+    }
+    // As files have it that know neither colours nor placements, and as an ONNX file has it.
+    for (fill, fill_color, expected) in [
+        (Some("114"), None, Fill::Color([114; 3])),
+        (Some("mean"), Some([124, 116, 104]), Fill::Mean),
+        (None, Some([1, 2, 3]), Fill::Color([1, 2, 3])),
+        (None, None, usual.fill),
+    ] {
+        let metadata = CheckpointMetadata {
+            config: Some(serde_json::to_value(tiny()).unwrap()),
+            fill: fill.map(str::to_owned),
+            fill_color,
+            ..Default::default()
+        };
+        save(&path, &tiny(), &metadata);
+        let again = open(&path, &DetectorOptions::default()).unwrap();
+        assert_eq!((again.preprocess().fill, again.preprocess().placement), (expected, usual.placement));
+    }
+}
+
+#[test]
 fn metadata_out_of_range_is_refused_before_anything_is_built() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.safetensors");
@@ -134,6 +170,7 @@ fn metadata_out_of_range_is_refused_before_anything_is_built() {
         CheckpointMetadata { std: Some([0.0; 3]), ..sane.clone() },
         CheckpointMetadata { fill: Some("plaid".into()), ..sane.clone() },
         CheckpointMetadata { interpolation: Some("magic".into()), ..sane.clone() },
+        CheckpointMetadata { placement: Some("top_right".into()), ..sane.clone() },
         CheckpointMetadata { class_names: Some(vec!["one".into()]), ..sane.clone() },
         CheckpointMetadata { class_names: Some(vec!["one".into(), "one".into()]), ..sane.clone() },
     ];

@@ -9,7 +9,7 @@ use effdet::model::model_specs;
 use effdet::prelude::*;
 use effdet::weights::{
     Checkpoint, DType, Error as WeightsError, LoadOptions, WeightsEntry, WeightsKind, WeightsStore,
-    identity_keys, load_into, parameter_shapes, registry, save_safetensors, tensorflow_name,
+    identity_keys, load_into, parameter_shapes, registry, save_safetensors, sha256, tensorflow_name,
 };
 use effdet::{Error, backbone_from_pretrained, load_backbone, transfer, weights_url};
 
@@ -85,7 +85,12 @@ fn a_name_is_enough_once_the_file_is_there() {
     let entry = WeightsEntry::named("tf_efficientdet_lite0").unwrap();
     let config = EfficientDetConfig::named("tf_efficientdet_lite0").unwrap();
     let path = folder.path().join(entry.release_file().unwrap());
-    save_safetensors(&config.init(&cpu()).unwrap(), path, &BTreeMap::new(), identity_keys).unwrap();
+    save_safetensors(&config.init(&cpu()).unwrap(), &path, &BTreeMap::new(), identity_keys).unwrap();
+    // Another file of that name is not taken for the published one, unless it is noted as fetched.
+    let error = load("tf_efficientdet_lite0").unwrap_err();
+    assert!(matches!(error, Error::Weights(WeightsError::NotDownloaded { .. })), "{error}");
+    let note = format!("{}.sha256", entry.release_file().unwrap());
+    fs::write(folder.path().join(note), sha256(&path).unwrap()).unwrap();
     let detector = load("tf_efficientdet_lite0").unwrap();
     assert_eq!(
         (detector.config().name.as_str(), detector.class_map().label(1)),

@@ -55,7 +55,7 @@ struct Report {
 
 /// Times the stages of detection.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
-    let json = args.json.as_deref().map(JsonTarget::new).transpose()?;
+    let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let detector = detector(args)?;
     let report = measure(&detector, args)?;
     let mut to = io::stdout().lock();

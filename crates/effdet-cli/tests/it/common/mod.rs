@@ -26,6 +26,8 @@ impl Fixture {
             model: Some(config.name.clone()),
             class_names: Some(NAMES.map(str::to_owned).into()),
             image_size: Some([64, 64]),
+            mean: Some(config.mean),
+            std: Some(config.std),
             ..Default::default()
         };
         fixture.checkpoint("tiny.safetensors", &config, &metadata);

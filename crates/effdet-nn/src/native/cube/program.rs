@@ -22,8 +22,8 @@ use crate::native::pixelwise::AxisTaps;
 use crate::native::program::lower::{Conv, Expansions, Kernel, Operations, Sum, lower};
 use crate::native::program::places::{Stretch, assign_places};
 
-/// Sizes of batch that stay compiled; a further one replaces the oldest.
-const BATCHES: usize = 4;
+/// Sizes of batch that stay compiled; a further one replaces the one that was not used for longest.
+const BATCHES: usize = 8;
 /// Maps begin at multiples of so many numbers, whose bytes are a multiple of what any runtime asks of a buffer.
 const ALIGNMENT: usize = 256;
 /// Channels of the first map are filled up to a multiple of this, so that vectors can be read.
@@ -35,6 +35,7 @@ pub(in crate::native) struct CubeProgram {
     operations: Operations,
     /// The first so many operations are inputs.
     inputs: usize,
+    /// Used last first.
     compiled: Mutex<Vec<Compiled>>,
 }
 
@@ -109,14 +110,21 @@ impl CubeProgram {
     pub(super) fn run(&self, batch: usize, inputs: &[CubeTensor]) -> CubeTensor {
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         let found = compiled.iter().position(|one| one.is_for(batch, &inputs[0]));
-        let at = found.unwrap_or_else(|| {
-            if compiled.len() == BATCHES {
-                compiled.remove(0);
+        let mut one = match found {
+            Some(at) => compiled.remove(at),
+            None => {
+                compiled.truncate(BATCHES - 1);
+                Compiled::new(self, batch, &inputs[0])
             }
-            compiled.push(Compiled::new(self, batch, &inputs[0]));
-            compiled.len() - 1
-        });
-        compiled[at].run(inputs)
+        };
+        let results = one.run(inputs);
+        compiled.insert(0, one);
+        results
+    }
+
+    /// Gives back the memory of all sizes of batch.
+    pub(in crate::native) fn forget(&self) {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -481,7 +489,8 @@ impl<'a> Binder<'a> {
         let (weight, bias) = (self.constants(&padded.weight), self.singles(&padded.bias));
         let gate = conv.gate.map(|gate| self.maps[gate].clone());
         let residual = conv.residual.map(|residual| self.maps[residual].clone());
-        if taps == 1 && [height, width] == [1, 1] && gate.is_none() && residual.is_none() {
+        let one_pixel = [self.size(conv.x), [height, width]] == [[1, 1]; 2];
+        if taps == 1 && one_pixel && gate.is_none() && residual.is_none() {
             let sizes = [self.batch, sizes.channels, channels, padded.bias.len()];
             let activation = conv.activation;
             return self.push(move |launcher| {

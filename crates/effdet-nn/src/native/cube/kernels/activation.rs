@@ -7,13 +7,13 @@ use crate::Activation;
 pub(super) fn activated<N: Size>(x: Vector<f32, N>, #[comptime] activation: Activation) -> Vector<f32, N> {
     let zero = Vector::<f32, N>::new(0.0);
     let one = Vector::<f32, N>::new(1.0);
-    let six = Vector::<f32, N>::new(6.0);
     if comptime!(activation == Activation::Relu) {
-        max(x, zero)
+        positive::<N>(x)
     } else if comptime!(activation == Activation::Relu6) {
-        min(max(x, zero), six)
+        clamped::<N>(x, 6.0)
     } else if comptime!(activation == Activation::LeakyRelu) {
-        max(x, x * Vector::<f32, N>::new(0.01))
+        let one_hundredth = Vector::<f32, N>::new(0.01);
+        x * (one_hundredth + above::<N>(x, 0.0) * (one - one_hundredth))
     } else if comptime!(activation == Activation::Swish) {
         x / (one + (zero - x).exp())
     } else if comptime!(activation == Activation::Sigmoid) {
@@ -35,8 +35,31 @@ pub(super) fn activated<N: Size>(x: Vector<f32, N>, #[comptime] activation: Acti
 
 #[cube]
 fn hard_gate<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
-    let shifted = max(x + Vector::<f32, N>::new(3.0), Vector::<f32, N>::new(0.0));
-    min(shifted, Vector::<f32, N>::new(6.0)) * Vector::<f32, N>::new(1.0 / 6.0)
+    clamped::<N>(x + Vector::<f32, N>::new(3.0), 6.0) * Vector::<f32, N>::new(1.0 / 6.0)
+}
+
+/// At least zero. NaN stays, as `max` of a device would not have it.
+#[cube]
+fn positive<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    let mut result = Vector::<f32, N>::empty();
+    #[unroll]
+    for i in 0..N::value() {
+        let value = x.extract(i);
+        result.insert(i, select(value < 0.0, 0.0f32, value));
+    }
+    result
+}
+
+/// Between zero and `high`; NaN stays.
+#[cube]
+fn clamped<N: Size>(x: Vector<f32, N>, #[comptime] high: f32) -> Vector<f32, N> {
+    let mut result = positive::<N>(x);
+    #[unroll]
+    for i in 0..N::value() {
+        let value = result.extract(i);
+        result.insert(i, select(value > high, high, value));
+    }
+    result
 }
 
 /// The derivative of an activation; at corners, where there is none, PyTorch's choice.

@@ -34,6 +34,21 @@ fn four([a, b, c, d]: [usize; 4]) -> FourLaunch {
     FourLaunch::new(a as u32, b as u32, c as u32, d as u32)
 }
 
+/// Input pixels per output pixel of four maps along an axis.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+struct Scales {
+    a: f32,
+    b: f32,
+    c: f32,
+    d: f32,
+}
+
+/// Divided here: kernels of WGSL may be off in the last bit, and equal sizes must give exactly one.
+fn scales(from: [usize; 4], to: usize) -> ScalesLaunch {
+    let [a, b, c, d] = from.map(|from| from as f32 / to as f32);
+    ScalesLaunch::new(a, b, c, d)
+}
+
 /// A map of a sum, resized to the nearest pixel.
 #[derive(Clone)]
 pub struct Term {
@@ -43,8 +58,7 @@ pub struct Term {
 
 /// The input pixel that the nearest neighbour of output `at` is, as PyTorch has it.
 #[cube]
-fn nearest(at: u32, from: u32, to: u32) -> u32 {
-    let scale = f32::cast_from(from) / f32::cast_from(to);
+fn nearest(at: u32, from: u32, scale: f32) -> u32 {
     min(u32::cast_from(f32::cast_from(at) * scale), from - 1)
 }
 
@@ -53,14 +67,14 @@ fn term<F: Float, N: Size>(
     map: &[Vector<F, N>],
     factors: &[Vector<f32, N>],
     place: (u32, u32, u32, u32),
-    size: (u32, u32, u32, u32),
+    size: (u32, u32, f32, f32),
     vectors: u32,
     #[comptime] index: u32,
 ) -> Vector<f32, N> {
     let (picture, y, x, vector) = place;
-    let (from_height, from_width, height, width) = size;
-    let row = nearest(y, from_height, height);
-    let column = nearest(x, from_width, width);
+    let (from_height, from_width, row_scale, column_scale) = size;
+    let row = nearest(y, from_height, row_scale);
+    let column = nearest(x, from_width, column_scale);
     let at = ((picture * from_height + row) * from_width + column) * vectors + vector;
     Vector::<f32, N>::cast_from(map[at as usize]) * factors[(index * vectors + vector) as usize]
 }
@@ -77,6 +91,8 @@ fn sum_kernel<F: Float, N: Size>(
     output: &mut [Vector<F, N>],
     heights: Four,
     widths: Four,
+    row_scales: Scales,
+    column_scales: Scales,
     height: u32,
     width: u32,
     vectors: u32,
@@ -98,16 +114,44 @@ fn sum_kernel<F: Float, N: Size>(
         let factor = Vector::<f32, N>::cast_from(gate[(picture * vectors + vector) as usize]);
         value += Vector::<f32, N>::cast_from(first[at as usize]) * factor;
     } else {
-        value += term::<F, N>(first, factors, place, (heights.a, widths.a, height, width), vectors, 0u32);
+        value += term::<F, N>(
+            first,
+            factors,
+            place,
+            (heights.a, widths.a, row_scales.a, column_scales.a),
+            vectors,
+            0u32,
+        );
     }
     if comptime!(sum.terms > 1) {
-        value += term::<F, N>(second, factors, place, (heights.b, widths.b, height, width), vectors, 1u32);
+        value += term::<F, N>(
+            second,
+            factors,
+            place,
+            (heights.b, widths.b, row_scales.b, column_scales.b),
+            vectors,
+            1u32,
+        );
     }
     if comptime!(sum.terms > 2) {
-        value += term::<F, N>(third, factors, place, (heights.c, widths.c, height, width), vectors, 2u32);
+        value += term::<F, N>(
+            third,
+            factors,
+            place,
+            (heights.c, widths.c, row_scales.c, column_scales.c),
+            vectors,
+            2u32,
+        );
     }
     if comptime!(sum.terms > 3) {
-        value += term::<F, N>(fourth, factors, place, (heights.d, widths.d, height, width), vectors, 3u32);
+        value += term::<F, N>(
+            fourth,
+            factors,
+            place,
+            (heights.d, widths.d, row_scales.d, column_scales.d),
+            vectors,
+            3u32,
+        );
     }
     output[at as usize] = Vector::cast_from(activated::<N>(value, sum.activation));
 }
@@ -184,6 +228,8 @@ pub fn sum(
             BufferArg::from_raw_parts(output, target.pixels() * channels),
             four(heights),
             four(widths),
+            scales(heights, height),
+            scales(widths, columns),
             height as u32,
             columns as u32,
             vectors as u32,
@@ -234,7 +280,7 @@ fn pool_kernel<F: Float, N: Size>(
                 let place = ((picture * in_height + row) * in_width + column) * vectors + vector;
                 let input = Vector::<f32, N>::cast_from(input[place as usize]);
                 if is_max {
-                    value = max(value, input);
+                    value = larger::<N>(value, input);
                 } else {
                     value += input;
                 }
@@ -246,6 +292,18 @@ fn pool_kernel<F: Float, N: Size>(
         value *= Vector::<f32, N>::new(share);
     }
     output[at as usize] = Vector::cast_from(value);
+}
+
+/// The larger of two, NaN where one is.
+#[cube]
+fn larger<N: Size>(a: Vector<f32, N>, b: Vector<f32, N>) -> Vector<f32, N> {
+    let mut result = Vector::<f32, N>::empty();
+    #[unroll]
+    for i in 0..N::value() {
+        let (a, b) = (a.extract(i), b.extract(i));
+        result.insert(i, select(b > a || b != b, b, a));
+    }
+    result
 }
 
 /// A pool; zeros outside of the map count in an average.
