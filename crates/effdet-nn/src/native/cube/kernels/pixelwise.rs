@@ -301,7 +301,7 @@ fn larger<N: Size>(a: Vector<f32, N>, b: Vector<f32, N>) -> Vector<f32, N> {
     #[unroll]
     for i in 0..N::value() {
         let (a, b) = (a.extract(i), b.extract(i));
-        result.insert(i, select(b > a || b != b, b, a));
+        result.insert(i, select(b > a || b.is_nan(), b, a));
     }
     result
 }
