@@ -135,9 +135,12 @@ fn voc_json_has_the_mean_and_each_class() {
 fn voc_detections_may_be_a_results_json() {
     let files = Files::new();
     files.write("labels.txt", "cow\ncat\n");
-    let found = json!([{"image_id": "a", "category_id": 2, "bbox": [1, 1, 9, 9], "score": 0.9}]);
+    let found = json!([{"image_id": "a", "category_id": 2, "bbox": [0, 0, 9, 9], "score": 0.9}]);
     files.write("voc.json", &found.to_string());
-    let report = files.json(&["voc", "voc.json", "--format", "voc", "--labels", "labels.txt"]);
+    // A pixel off would be a miss.
+    let exact = ["--iou", "0.99"];
+    let report =
+        files.json(&[&["voc", "voc.json", "--format", "voc", "--labels", "labels.txt"][..], &exact].concat());
     near(&report["per_class"]["cat"]["AP"], 1.0);
 }
 
