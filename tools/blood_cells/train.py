@@ -61,6 +61,8 @@ def main():
             "Written by `tools/blood_cells/train.py`: `tf_efficientdet_lite0` at 320 on the 292 pictures of BCCD's trainval, tested on",
             f"its 72 test pictures, by the recipe `reference` ({EPOCHS} epochs, batches of 8). AP and AP50 of the averaged weights;",
             "the settings and the numbers of every epoch are in `docs/blood-cells/`. A row that ends early was stopped there.", ""]
+    if any(name.startswith("the reference, seed") for name in reference):
+        page += ["The reference's runs are those of one script (effdet 0.4.1, the same settings), which differ by the seed.", ""]
     if any("batches" in name for name in reference):
         page += ["On the batches of a seed, the reference starts from the first weights of our run with that seed and is fed its",
                  "pictures, boxes and order (`tools/blood_cells/same_batches.py`), so that arithmetic is all that differs.", ""]
