@@ -83,7 +83,7 @@ reference, `effdet` 0.4.1 on `timm` 1.0.31, computes in double precision (`tools
 the loss and its two parts, every value of every parameter's gradient, and in training mode the running statistics after
 the step. A gradient may be off by the tolerance times its norm plus 1e-6 of the largest norm of the network's gradients
 (the bias before a batch norm has a gradient of zero); the table shows the largest difference as a part of that. Losses
-and running statistics are relative differences. `cargo test -p effdet-testing --test gradients` compares norms,
+and running statistics are relative differences. `cargo test -p effdet-testing --test it gradients` compares norms,
 products with a random direction and first values of the same gradients.
 ";
 

@@ -50,7 +50,7 @@ impl AntiAlias {
             AntiAliasKind::Blur => {
                 let tap = |k: usize| [0.25, 0.5, 0.25][k];
                 let filter: Vec<f32> = (0..9).map(|i| tap(i / 3) * tap(i % 3)).collect();
-                let weight = Tensor::<1>::from_floats(filter.as_slice(), &input.device())
+                let weight = Tensor::<1>::from_data(filter.as_slice(), (&input.device(), input.dtype()))
                     .reshape([1, 1, 3, 3])
                     .expand([channels, 1, 3, 3]);
                 // timm pads ((stride - 1) + (3 - 1)) / 2 on each side

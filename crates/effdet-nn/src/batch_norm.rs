@@ -145,6 +145,10 @@ impl BatchNorm {
         }
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f64;
+        // Of no pixels there are no statistics, and the mean of nothing would stay in the running ones for ever.
+        if count == 0.0 {
+            return self.activation.forward(input);
+        }
         let (weight, bias) = (self.weight.val(), self.bias.val());
         let (output, mean, variance) = self.normalize_natively(&input, &weight, &bias).unwrap_or_else(|| {
             let result = burn::tensor::module::batch_norm_train(input, weight, bias, self.epsilon);

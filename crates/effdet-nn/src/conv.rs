@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor, assert_shape, module};
 
 use crate::count::add_multiply_adds;
 use crate::feature_map::FeatureMap;
+use crate::graph::window_outputs;
 #[cfg(any(feature = "flex", feature = "cube"))]
 use crate::native::training::{self, Convolution};
 use crate::{Initializer, Padding, precision};
@@ -350,6 +351,14 @@ impl CondConv2d {
             kernel,
         ]);
         let pad = |size| padding.amount(size, kernel, stride, dilation);
+        // A batch of none still tells how much is computed, see `count`; but no convolution has no groups.
+        if batch == 0 {
+            let reach = (kernel - 1) * dilation + 1;
+            let out = |size| window_outputs(size, pad(size), reach, stride).unwrap_or(0);
+            let (out_height, out_width) = (out(height), out(width));
+            add_multiply_adds(out_height * out_width * out_channels * in_channels / groups * kernel * kernel);
+            return Tensor::zeros([0, out_channels, out_height, out_width], (&input.device(), input.dtype()));
+        }
         let options = ConvOptions::new_with_padding(
             [stride; 2],
             [pad(height), pad(width)],

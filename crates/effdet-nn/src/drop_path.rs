@@ -48,7 +48,7 @@ impl DropPath {
             Some(group) => {
                 Tensor::<1>::from_data(group.draw(batch, keep), (&device, input.dtype())).reshape(shape)
             }
-            None => Tensor::random(shape, Distribution::Bernoulli(keep), &device),
+            None => Tensor::random(shape, Distribution::Bernoulli(keep), (&device, input.dtype())),
         };
         input * kept.div_scalar(keep)
     }

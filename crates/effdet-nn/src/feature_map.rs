@@ -11,7 +11,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use crate::conv::Conv2d;
-use crate::graph::{ConvOp, Graph, Node, Op, PoolOp};
+use crate::graph::{ConvOp, Graph, Node, Op, PoolOp, window_outputs};
 use crate::pool::pool2d;
 use crate::resize::resize;
 use crate::{Activation, BatchNorm, Padding, Pool, ResizeMode};
@@ -161,7 +161,8 @@ pub struct Unrecordable(pub String);
 /// Parameters are read from their device and become part of the graph.
 ///
 /// # Errors
-/// [`Unrecordable`] for a step of which there is no record, such as attention, or for a network in training mode.
+/// [`Unrecordable`] for a step of which there is no record, such as attention, for a network in training mode, or for
+/// maps that do not fit a layer, of another number of channels for example.
 pub fn record(
     shape: [usize; 4],
     forward: impl FnOnce(Recorded) -> Vec<Recorded>,
@@ -190,7 +191,10 @@ pub fn record_all(
     let mut recording = recording.borrow_mut();
     match recording.failure.take() {
         Some(failure) => Err(failure),
-        None => Ok(Graph { nodes: std::mem::take(&mut recording.nodes), outputs }),
+        None => {
+            let graph = Graph { nodes: std::mem::take(&mut recording.nodes), outputs };
+            graph.validate().map(|()| graph).map_err(Unrecordable)
+        }
     }
 }
 
@@ -224,9 +228,9 @@ impl Recorded {
     }
 }
 
-/// `⌊(size + padding - reach) / stride⌋ + 1`
-fn out_size(size: usize, (before, after): (usize, usize), reach: usize, stride: usize) -> usize {
-    (size + before + after).saturating_sub(reach) / stride + 1
+/// Where nothing comes out, the graph does not pass its check.
+fn out_size(size: usize, padding: (usize, usize), reach: usize, stride: usize) -> usize {
+    window_outputs(size, padding, reach, stride).unwrap_or(0)
 }
 
 impl FeatureMap for Recorded {

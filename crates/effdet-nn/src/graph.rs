@@ -88,7 +88,89 @@ pub struct ConvOp {
     pub same: bool,
 }
 
+impl Op {
+    /// The shape that comes of these inputs; `wanted` says what is free to be chosen.
+    fn output_shape(&self, inputs: &[[usize; 4]], wanted: [usize; 4]) -> Result<[usize; 4], String> {
+        let number = match self {
+            Op::Input => 0,
+            Op::Add | Op::Gate => 2,
+            Op::Concat => inputs.len().max(1),
+            _ => 1,
+        };
+        if inputs.len() != number {
+            return Err(format!("{} inputs, not {number}", inputs.len()));
+        }
+        let fits = |fits: bool, what: &str| if fits { Ok(()) } else { Err(format!("{what} of {inputs:?}")) };
+        let Some(&[batch, channels, height, width]) = inputs.first() else { return Ok(wanted) };
+        match self {
+            Op::Input => Ok(wanted),
+            Op::Conv(op) => {
+                fits(channels == op.in_channels, &format!("a convolution of {} channels", op.in_channels))?;
+                op.check()?;
+                let reach = (op.kernel - 1) * op.dilation + 1;
+                let out = |size, axis: usize| window_outputs(size, op.padding[axis], reach, op.stride);
+                match (out(height, 0), out(width, 1)) {
+                    (Some(rows), Some(columns)) => Ok([batch, op.out_channels, rows, columns]),
+                    _ => Err(format!("a convolution's window of {reach} over {inputs:?}")),
+                }
+            }
+            Op::BatchNorm { mean, scale, bias } => {
+                let lengths = [mean.len(), scale.len(), bias.len()];
+                fits(lengths == [channels; 3], &format!("a batch norm of {lengths:?} channels"))?;
+                Ok(inputs[0])
+            }
+            Op::Activation(_) => Ok(inputs[0]),
+            Op::Add => fits(inputs[0] == inputs[1], "a sum").map(|()| inputs[0]),
+            Op::Gate => fits(inputs[1] == [batch, channels, 1, 1], "a gate").map(|()| inputs[0]),
+            Op::Scale(factors) => {
+                fits(factors.len() == channels, &format!("{} factors", factors.len())).map(|()| inputs[0])
+            }
+            Op::GlobalMean => Ok([batch, channels, 1, 1]),
+            Op::Pool(pool) => {
+                let out = |size, axis: usize| {
+                    window_outputs(size, pool.padding[axis], pool.kernel[axis], pool.stride[axis])
+                };
+                match (out(height, 0), out(width, 1)) {
+                    (Some(rows), Some(columns)) => Ok([batch, channels, rows, columns]),
+                    _ => Err(format!("a pool's window of {:?} over {inputs:?}", pool.kernel)),
+                }
+            }
+            Op::Resize(_) => Ok([batch, channels, wanted[2], wanted[3]]),
+            Op::Narrow { start } => {
+                let [_, length, ..] = wanted;
+                let fit = start.checked_add(length).is_some_and(|end| end <= channels);
+                fits(fit, &format!("{length} channels from {start}"))?;
+                Ok([batch, length, height, width])
+            }
+            Op::Concat => {
+                let alike = inputs.iter().all(|[b, _, h, w]| [*b, *h, *w] == [batch, height, width]);
+                fits(alike, "a concatenation")?;
+                Ok([batch, inputs.iter().map(|shape| shape[1]).sum(), height, width])
+            }
+        }
+    }
+}
+
 impl ConvOp {
+    /// Whether the sizes fit each other.
+    fn check(&self) -> Result<(), String> {
+        let Self { in_channels, out_channels, kernel, stride, dilation, groups, .. } = *self;
+        let whole = |channels: usize| groups > 0 && channels % groups == 0;
+        if [kernel, stride, dilation].contains(&0) || !whole(in_channels) || !whole(out_channels) {
+            return Err(format!(
+                "a convolution of {in_channels} to {out_channels} channels in {groups} groups, kernel {kernel}, stride \
+                 {stride}, dilation {dilation}"
+            ));
+        }
+        let weights = out_channels * (in_channels / groups) * kernel * kernel;
+        let biases = self.bias.as_ref().map_or(out_channels, |bias| bias.len());
+        if self.weight.len() != weights || biases != out_channels {
+            let found = self.weight.len();
+            return Err(format!("{found} weights and {biases} biases, not {weights} and {out_channels}"));
+        }
+        Ok(())
+    }
+
     /// Whether each channel has its own filter.
     pub fn is_depthwise(&self) -> bool {
         self.groups == self.in_channels && self.in_channels == self.out_channels && self.groups > 1
@@ -110,12 +192,100 @@ pub struct PoolOp {
     pub same: bool,
 }
 
+/// `⌊(size + padding - reach) / stride⌋ + 1`; none where the window is larger than what it moves over.
+pub(crate) fn window_outputs(
+    size: usize,
+    (before, after): (usize, usize),
+    reach: usize,
+    stride: usize,
+) -> Option<usize> {
+    (size + before + after).checked_sub(reach)?.checked_div(stride)?.checked_add(1)
+}
+
 impl Graph {
+    /// Whether every node's inputs come before it and its shape and parameters are those that its inputs give. Kernels
+    /// read and write without looking again.
+    ///
+    /// # Errors
+    /// The first node that does not fit, and why.
+    pub fn validate(&self) -> Result<(), String> {
+        for (at, node) in self.nodes.iter().enumerate() {
+            let shapes: Option<Vec<[usize; 4]>> =
+                node.inputs.iter().map(|input| Some(self.nodes[..at].get(*input)?.shape)).collect();
+            let computed = match shapes {
+                None => Err("an input that comes later".to_owned()),
+                Some(shapes) => node.op.output_shape(&shapes, node.shape),
+            };
+            match computed {
+                Err(what) => return Err(format!("node {at}: {what}")),
+                Ok(shape) if shape != node.shape => {
+                    return Err(format!("node {at}: a map of {:?} where {shape:?} comes out", node.shape));
+                }
+                Ok(_) => {}
+            }
+        }
+        match self.outputs.iter().find(|output| **output >= self.nodes.len()) {
+            Some(output) => Err(format!("output {output} of {} nodes", self.nodes.len())),
+            None => Ok(()),
+        }
+    }
+
     /// For each node, how many nodes and outputs use it.
     pub fn uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.nodes.len()];
         let inputs = self.nodes.iter().flat_map(|node| &node.inputs);
         inputs.chain(&self.outputs).for_each(|input| uses[*input] += 1);
         uses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conv(in_channels: usize, kernel: usize) -> Op {
+        Op::Conv(ConvOp {
+            weight: vec![0.0; 2 * in_channels * kernel * kernel].into(),
+            bias: None,
+            in_channels,
+            out_channels: 2,
+            kernel,
+            stride: 1,
+            dilation: 1,
+            groups: 1,
+            padding: [(0, 0); 2],
+            same: false,
+        })
+    }
+
+    fn after(op: Op, input: [usize; 4], shape: [usize; 4]) -> Graph {
+        let input = Node { op: Op::Input, inputs: Vec::new(), shape: input };
+        Graph { nodes: vec![input, Node { op, inputs: vec![0], shape }], outputs: vec![1] }
+    }
+
+    #[test]
+    fn what_does_not_fit_its_inputs_is_found() {
+        assert_eq!(after(conv(3, 3), [1, 3, 8, 9], [1, 2, 6, 7]).validate(), Ok(()));
+        // Another number of channels, a window larger than the map, another size than comes out.
+        let channels = after(conv(3, 3), [1, 4, 8, 9], [1, 2, 6, 7]).validate().unwrap_err();
+        assert!(channels.starts_with("node 1: a convolution of 3 channels of [[1, 4, 8, 9]]"), "{channels}");
+        assert!(after(conv(3, 4), [1, 3, 1, 9], [1, 2, 1, 6]).validate().is_err());
+        assert!(after(conv(3, 3), [1, 3, 8, 9], [1, 2, 7, 7]).validate().is_err());
+
+        let narrow = |start| after(Op::Narrow { start }, [1, 3, 4, 4], [1, 2, 4, 4]).validate();
+        assert_eq!(narrow(1), Ok(()));
+        assert!(narrow(2).is_err() && narrow(usize::MAX).is_err());
+        let scale = |count| after(Op::Scale(vec![1.0; count].into()), [1, 3, 4, 4], [1, 3, 4, 4]).validate();
+        assert_eq!(scale(3), Ok(()));
+        assert!(scale(2).is_err());
+        assert!(after(Op::Add, [1, 3, 4, 4], [1, 3, 4, 4]).validate().is_err());
+
+        let mut later = after(Op::GlobalMean, [1, 3, 4, 4], [1, 3, 1, 1]);
+        assert_eq!(later.validate(), Ok(()));
+        later.nodes[1].inputs = vec![1];
+        assert_eq!(later.validate().unwrap_err(), "node 1: an input that comes later");
+        later.nodes[1].inputs = vec![0];
+        later.outputs = vec![2];
+        assert!(later.validate().is_err());
     }
 }

@@ -179,6 +179,8 @@ unsafe fn pool_rows<S: Simd>(
         let end = (start + window.kernel[axis] as isize).clamp(0, size[axis] as isize);
         start.max(0) as usize..end as usize
     };
+    // SAFETY: the caller's
+    let infinity = unsafe { S::splat(f32::INFINITY) };
     let share = 1.0 / (window.kernel[0] * window.kernel[1]) as f32;
     for y in rows {
         let lines = span(y, 0);
@@ -195,7 +197,8 @@ unsafe fn pool_rows<S: Simd>(
                             let from = input.add((line * size[1] + column) * channels + channel);
                             let input = S::load_partial(from, count);
                             value = match pool {
-                                Pool::Max => S::max(value, input),
+                                // `max` keeps an input that is not a number, and this such a value.
+                                Pool::Max => S::select_greater(infinity, value, S::max(value, input), value),
                                 Pool::Average => S::add(value, input),
                             };
                         }

@@ -96,7 +96,8 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     unsafe {
-        let x = S::max(S::min(x, S::splat(87.0)), S::splat(-87.0));
+        // In this order what is not a number stays so.
+        let x = S::max(S::splat(-87.0), S::min(S::splat(87.0), x));
         let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
         let r = S::mul_add(n, S::splat(-LN2_HIGH), x);
         let r = S::mul_add(n, S::splat(-LN2_LOW), r);
@@ -455,6 +456,20 @@ mod tests {
             let exact = (1.0 / (1.0 + (-f64::from(*x).max(-87.0)).exp())) as f32;
             assert!((a - exact).abs() <= 4e-7 * exact.abs(), "sigmoid({x}) = {a}, not {exact}");
             assert!((b - exact).abs() <= 4e-7 * exact.abs(), "sigmoid({x}) = {b}, not {exact}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_has_no_sigmoid() {
+        let input = [1.0, f32::NAN, -1.0];
+        let (mut output, mut portable) = ([0.0; 3], [0.0; 3]);
+        // SAFETY: all have three numbers
+        unsafe {
+            sigmoids(input.as_ptr(), output.as_mut_ptr(), 3);
+            sigmoid_all::<Portable>(input.as_ptr(), portable.as_mut_ptr(), 3);
+        }
+        for found in [output, portable] {
+            assert_eq!(found.map(f32::is_nan), [false, true, false], "{found:?}");
         }
     }
 }

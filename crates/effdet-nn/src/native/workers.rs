@@ -76,7 +76,8 @@ impl Workers {
     }
 
     /// Calls `job` with a number below [`threads`](Self::threads), on the caller's thread and on every other that is
-    /// there before the caller's call ends. Returns when all calls have ended.
+    /// there before the caller's call ends. Returns when all calls have ended. A job must not run another on the same
+    /// team: it would wait for itself.
     pub fn run(&self, job: &(dyn Fn(usize) + Sync)) {
         let _one = lock(&self.running);
         let seats = &self.shared.seats[..self.handles.len()];

@@ -24,6 +24,8 @@ use crate::native::program::places::{Stretch, assign_places};
 
 /// Sizes of batch that stay compiled; a further one replaces the one that was not used for longest.
 const BATCHES: usize = 8;
+/// How often launches are tried to be recorded.
+const ATTEMPTS: u32 = 3;
 /// Maps begin at multiples of so many numbers, whose bytes are a multiple of what any runtime asks of a buffer.
 const ALIGNMENT: usize = 256;
 /// Channels of the first map are filled up to a multiple of this, so that vectors can be read.
@@ -143,6 +145,7 @@ struct Compiled {
     length: usize,
     recording: Option<Recording>,
     recorded: bool,
+    attempts: u32,
 }
 
 /// A map that is given.
@@ -177,8 +180,10 @@ impl Compiled {
     fn run(&mut self, inputs: &[CubeTensor]) -> CubeTensor {
         // The launches that are recorded use up the inputs' memory, so that these come after them.
         if !self.recorded {
-            self.recorded = true;
             self.recording = self.record();
+            self.attempts += 1;
+            // A recording can fail for a passing reason, such as another thread's allocation.
+            self.recorded = self.recording.is_some() || self.attempts == ATTEMPTS;
         }
         for (input, given) in self.inputs.iter().zip(inputs) {
             let strides = given.meta.strides();
@@ -322,6 +327,7 @@ impl<'a> Binder<'a> {
             length: program.results(self.batch),
             recording: None,
             recorded: false,
+            attempts: 0,
         }
     }
 

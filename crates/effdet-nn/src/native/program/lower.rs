@@ -90,6 +90,7 @@ pub(in crate::native) enum Expansions {
 
 /// Lowers every node, fusing where the only use of a map is what comes next.
 pub(in crate::native) fn lower(graph: &Graph, expansions: Expansions) -> Result<Operations, NoKernel> {
+    graph.validate().map_err(NoKernel)?;
     let uses = graph.uses();
     let mut lowering = Lowering { expansions, operations: Vec::new(), of_node: Vec::new() };
     for node in &graph.nodes {

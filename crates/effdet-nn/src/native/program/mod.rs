@@ -229,3 +229,45 @@ impl Drop for OnPanic<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::feature_map::{FeatureMap, record};
+    use crate::{Conv2dConfig, Padding, Pool};
+
+    #[test]
+    fn a_max_pool_keeps_what_is_not_a_number() {
+        let pool =
+            |x: crate::feature_map::Recorded| vec![x.pool2d(Pool::Max, [1, 3], [1, 1], Padding::Symmetric)];
+        let program = Program::compile(&record([1, 1, 1, 3], pool).unwrap()).unwrap();
+        let workers = Workers::new(1);
+        let nan = f32::NAN;
+        for (input, is_nan) in [
+            ([nan, 1.0, 2.0], [true, true, false]),
+            ([1.0, 2.0, nan], [false, true, true]),
+            ([1.0, nan, f32::NEG_INFINITY], [true; 3]),
+            ([1.0, f32::INFINITY, 2.0], [false; 3]),
+        ] {
+            let outputs = program.run(&input, &workers);
+            let found: Vec<bool> = outputs.map(0, 0).iter().map(|value| value.is_nan()).collect();
+            assert_eq!(found, is_nan, "{input:?}");
+        }
+        assert_eq!(program.run(&[f32::NEG_INFINITY, 2.0, f32::INFINITY], &workers).map(0, 0)[0], 2.0);
+    }
+
+    #[test]
+    fn a_map_of_other_channels_than_the_layer_has_is_not_compiled() {
+        let layer = Conv2dConfig::new(3, 8, 3).init(&Device::flex());
+        assert!(record([1, 3, 8, 8], |x| vec![layer.forward(x)]).is_ok());
+        for channels in [1, 4] {
+            let error = record([1, channels, 8, 8], |x| vec![layer.forward(x)]).unwrap_err();
+            assert!(error.to_string().contains("a convolution of 3 channels"), "{error}");
+        }
+        let mut graph = record([1, 3, 8, 8], |x| vec![layer.forward(x)]).unwrap();
+        graph.nodes[0].shape[1] = 4;
+        assert!(Program::compile(&graph).is_err());
+    }
+}
