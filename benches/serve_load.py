@@ -377,8 +377,13 @@ async def main():
     server = await asyncio.create_subprocess_exec(
         arguments.effdet, "serve", *options, stderr=asyncio.subprocess.PIPE, env={**os.environ, "EFFDET_LOG": "warn"}
     )
-    line = (await server.stderr.readline()).decode()
-    print(line.strip())
+    # Notes may come before the line that says where it listens.
+    line = ""
+    while " on http://" not in line:
+        line = (await server.stderr.readline()).decode()
+        if not line:
+            sys.exit(f"the server ended with status {await server.wait()} before it listened")
+        print(line.strip())
     port = int(line.rsplit(":", 1)[1])
     log = []
 

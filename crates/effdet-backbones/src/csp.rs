@@ -7,6 +7,7 @@ use effdet_nn::{
     NormConfig, Padding, Pool,
 };
 
+use crate::resnet::with_zero_scale;
 use crate::{BackboneConfig, FeatureInfo};
 
 /// The published networks activate with a leaky ReLU.
@@ -321,12 +322,15 @@ impl CspBlock {
         let mid = (out as f64 * ratio).round() as usize;
         let bottleneck = variant.block == BlockType::Bottleneck;
         let middle = if bottleneck { mid } else { out };
-        Self {
+        let mut block = Self {
             conv1: conv(from, mid, 1, 1, 1, ACTIVATION, device),
             conv2: conv(mid, middle, 3, 1, variant.groups, ACTIVATION, device),
             conv3: bottleneck.then(|| conv(mid, out, 1, 1, 1, Activation::Identity, device)),
             drop_path: DropPath::new(drop_path, device),
-        }
+        };
+        let last = block.conv3.as_mut().unwrap_or(&mut block.conv2);
+        last.bn = last.bn.take().map(with_zero_scale);
+        block
     }
 
     fn forward<M: FeatureMap>(&self, input: M) -> M {

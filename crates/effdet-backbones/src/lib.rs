@@ -266,7 +266,8 @@ impl Backbone {
     ///
     /// # Shapes
     /// - `input`: `[batch, in_channels, height, width]`
-    /// - output: for each [`FeatureInfo`] `[batch, channels, ⌈height / reduction⌉, ⌈width / reduction⌉]`
+    /// - output: for each [`FeatureInfo`] `[batch, channels, ⌈height / reduction⌉, ⌈width / reduction⌉]`; the
+    ///   anti-aliased `mobilenetv4_conv_aa_*` round down where a side is no multiple
     pub fn forward<M: FeatureMap>(&self, input: M) -> Vec<M> {
         match self {
             Backbone::EfficientNet(net) => net.forward(input),

@@ -138,7 +138,7 @@ impl Bottleneck {
             conv2: conv(width, width, 3, stride).init(device),
             bn2: norm(width, Activation::Relu, device),
             conv3: conv(width, out, 1, 1).init(device),
-            bn3: norm(out, Activation::Identity, device),
+            bn3: with_zero_scale(norm(out, Activation::Identity, device)),
             downsample: changes.then(|| {
                 (conv(channels, out, 1, stride).init(device), norm(out, Activation::Identity, device))
             }),
@@ -164,4 +164,47 @@ fn conv(from: usize, to: usize, kernel: usize, stride: usize) -> Conv2dConfig {
 
 fn norm(channels: usize, activation: Activation, device: &Device) -> NormAct {
     NormConfig::default().init(channels, activation, device)
+}
+
+/// A norm whose scale starts at 0, so that the residual block it ends starts as the identity.
+///
+/// # Reference
+/// timm `zero_init_last`; Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 5.1.
+pub(crate) fn with_zero_scale(mut norm: NormAct) -> NormAct {
+    let weight = match &mut norm {
+        NormAct::Batch(norm) => &mut norm.weight,
+        NormAct::Group(norm) => &mut norm.weight,
+        NormAct::Layer(norm) => &mut norm.weight,
+        NormAct::Evo(norm) => &mut norm.weight,
+    };
+    let [channels] = weight.lazy_shape().dims();
+    *weight = Initializer::Constant(0.0).init([channels], 1, &weight.lazy_device());
+    norm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::csp::{CspNet, VARIANTS};
+
+    #[test]
+    fn residual_blocks_start_as_the_identity() {
+        let device = Device::flex();
+        let is_zero = |norm: &NormAct| {
+            let NormAct::Batch(norm) = norm else { return false };
+            norm.weight.val().into_data().iter::<f32>().all(|value| value == 0.0)
+        };
+        let block = Bottleneck::init(8, 2, 1, 0.0, &device);
+        assert!(is_zero(&block.bn3) && !is_zero(&block.bn2));
+        for variant in VARIANTS {
+            let config = BackboneConfig::new(variant.name).unwrap();
+            let block = CspNet::init(variant, &config, &device).stages_0.blocks.remove(0);
+            let (last, before) = match &block.conv3 {
+                Some(last) => (last, &block.conv2),
+                None => (&block.conv2, &block.conv1),
+            };
+            assert!(last.bn.as_ref().is_some_and(is_zero), "{}", variant.name);
+            assert!(!before.bn.as_ref().is_some_and(is_zero), "{}", variant.name);
+        }
+    }
 }

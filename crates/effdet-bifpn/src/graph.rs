@@ -26,6 +26,11 @@ pub struct FpnGraph {
     pub nodes: Vec<FpnNode>,
 }
 
+/// Most nodes of a graph, far beyond any named one: a graph can come from a file, and every node is built.
+const MAX_NODES: usize = 1 << 10;
+/// Most inputs of all nodes together.
+const MAX_INPUTS: usize = 1 << 13;
+
 type Generator = fn(&mut Builder, FusionMethod);
 
 /// The named graphs and the fusion of their nodes.
@@ -67,15 +72,24 @@ impl FpnGraph {
         self.max_level + 1 - self.min_level
     }
 
-    /// Checks that every node refers to what comes before it and that the last nodes are the outputs.
+    /// Checks that every node refers to what comes before it, that the last nodes are the outputs, and that there are
+    /// at most 1024 nodes with 8192 inputs together.
     ///
     /// # Errors
     /// [`Error::Levels`], [`Error::Node`], [`Error::Outputs`].
     pub fn validate(&self) -> Result<(), Error> {
         check_levels(self.min_level, self.max_level)?;
         let levels = self.num_levels();
+        let mut all_inputs = 0;
         for (node, FpnNode { level, inputs, .. }) in self.nodes.iter().enumerate() {
             let fail = |reason| Err(Error::Node { node, reason });
+            if node >= MAX_NODES {
+                return fail(format!("a graph has at most {MAX_NODES} nodes"));
+            }
+            all_inputs += inputs.len();
+            if all_inputs > MAX_INPUTS {
+                return fail(format!("the nodes of a graph have at most {MAX_INPUTS} inputs together"));
+            }
             if !(self.min_level..=self.max_level).contains(level) {
                 return fail(format!("level {level} is outside {} to {}", self.min_level, self.max_level));
             }
@@ -296,6 +310,14 @@ mod tests {
         assert!(broken(|g| g.nodes[3].level = 3).contains("node 3 is at level 3, not 5"));
         assert!(broken(|g| g.nodes.truncate(1)).contains("at least as many nodes"));
         assert!(broken(|g| g.nodes[0].inputs = vec![1, 1]).contains("twice"));
+        assert!(broken(|g| g.nodes = vec![g.nodes[0].clone(); 2000]).contains("at most 1024 nodes"));
+        // Each node takes all that came before it.
+        let dense = |g: &mut FpnGraph| {
+            g.nodes = (0..200)
+                .map(|i| FpnNode { level: 3, inputs: (0..3 + i).collect(), method: FusionMethod::Sum })
+                .collect();
+        };
+        assert!(broken(dense).contains("at most 8192 inputs"));
         assert!(FpnGraph::named("bifpn", 3, 7).unwrap_err().to_string().contains("bifpn_fa"));
         assert!(FpnGraph::named("bifpn_fa", 7, 3).is_err());
     }

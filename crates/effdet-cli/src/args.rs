@@ -477,7 +477,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "TYPE", default_value = "f32", conflicts_with = "weights")]
     pub float: String,
 
-    /// Write the figures as JSON; `-` is standard output.
+    /// Write the figures as JSON; `-` is standard output, then without the table.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -657,7 +657,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
 
-    /// The official split to train on [default: everything].
+    /// The official split to train on [default: everything that does not validate].
     #[arg(long, value_name = "NAME")]
     pub train_split: Option<String>,
 

@@ -13,19 +13,25 @@ use crate::logging::note;
 use crate::output::describe;
 use crate::progress::Transfers;
 
-const DEFAULT_MODEL: &str = "tf_efficientdet_lite0";
+pub const DEFAULT_MODEL: &str = "tf_efficientdet_lite0";
 
 /// The detector that the arguments describe, keeping detections from `score` on. Sizes the thread pool first.
 pub fn load(args: &DetectorArgs, score: f32) -> Result<Detector> {
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
-    }
+    size_thread_pool(args.threads)?;
     let device = effdet::device(&args.device)?;
     let mut detector = load_network(&args.network, decode_config(args, score), &device)?;
     if let Some(threads) = args.threads {
         detector.set_inference(Some(threads.into()));
     }
     Ok(detector)
+}
+
+/// Gives the thread pool of this process as many threads, which can be done once.
+pub fn size_thread_pool(threads: Option<u16>) -> Result<()> {
+    if let Some(threads) = threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    Ok(())
 }
 
 /// The detector that the arguments name, which decodes so.
@@ -100,7 +106,8 @@ fn says_normalization(checkpoint: &Checkpoint) -> bool {
     CheckpointMetadata::from_checkpoint(checkpoint).is_ok_and(|metadata| metadata.mean.is_some())
 }
 
-fn decode_config(args: &DetectorArgs, score: f32) -> DecodeConfig {
+/// How outputs become detections from `score` on.
+pub fn decode_config(args: &DetectorArgs, score: f32) -> DecodeConfig {
     let defaults = NmsConfig::default();
     let nms = if args.soft_nms {
         // The score asked for is that of the result, which soft suppression lowers.

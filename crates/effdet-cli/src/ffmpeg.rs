@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use effdet::prelude::RgbImage;
@@ -12,6 +14,12 @@ use serde::Deserialize;
 
 /// Frames a second where a stream does not say.
 const DEFAULT_RATE: &str = "25/1";
+
+/// Most frames a second that a header is believed. Above are the ticks of a clock: browsers record with 1000.
+const MAX_RATE: f64 = 240.0;
+
+/// Ticks a second of the clock that a camera's frames are stamped by.
+const LIVE_TICKS: u32 = 1000;
 
 /// Most pixels of a frame.
 const MAX_PIXELS: u64 = 1 << 28;
@@ -77,6 +85,9 @@ pub struct Probe {
     pub frames_per_second: f64,
     /// Frames it should have, where that is known.
     pub frames: Option<u64>,
+    /// Whether these are the pictures' own, and not as many as would last as long as the whole file, whose sound
+    /// may outlast them.
+    pub is_counted: bool,
 }
 
 #[derive(Deserialize)]
@@ -92,7 +103,17 @@ struct StreamJson {
     avg_frame_rate: Option<String>,
     r_frame_rate: Option<String>,
     nb_frames: Option<String>,
+    start_time: Option<String>,
     duration: Option<String>,
+    #[serde(default)]
+    tags: TagsJson,
+}
+
+#[derive(Default, Deserialize)]
+struct TagsJson {
+    /// When the stream ends, which is where Matroska has it.
+    #[serde(rename = "DURATION")]
+    end: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -104,7 +125,8 @@ struct FormatJson {
 
 /// Asks ffprobe.
 pub fn probe(input: &Input, name: &Path) -> Result<Probe> {
-    let entries = "stream=avg_frame_rate,r_frame_rate,nb_frames,duration:format=format_name,duration";
+    let entries = "stream=avg_frame_rate,r_frame_rate,nb_frames,start_time,duration:stream_tags=DURATION:\
+                   format=format_name,duration";
     let mut command = Command::new("ffprobe");
     command.args(["-v", "error", "-select_streams", "v:0", "-show_entries", entries, "-of", "json"]);
     let Output { status, stdout, stderr } =
@@ -117,37 +139,136 @@ pub fn probe(input: &Input, name: &Path) -> Result<Probe> {
             reason(&text, "it does not say why")
         );
     }
-    let json: ProbeJson = serde_json::from_slice(&stdout)
+    let ProbeJson { streams, format } = serde_json::from_slice(&stdout)
         .with_context(|| format!("{}: ffprobe answered what cannot be read", name.display()))?;
     // ffmpeg draws text files as terminals.
-    let Some(stream) = json.streams.first().filter(|_| json.format.format_name != "tty") else {
+    let Some(mut stream) = streams.into_iter().next().filter(|_| format.format_name != "tty") else {
         bail!("{}: there are no pictures in it", name.display());
     };
-    Ok(describe(stream, &json.format, input.is_live()))
+    if !input.is_live() && said_rate(&stream).is_none() {
+        stream.avg_frame_rate = measured_rate(input)?;
+    }
+    Ok(describe(&stream, &format, input.is_live()))
+}
+
+/// The rate in the header of a stream, where it can be one of frames.
+fn said_rate(stream: &StreamJson) -> Option<(String, f64)> {
+    let rates = [&stream.avg_frame_rate, &stream.r_frame_rate];
+    let plausible = |rate: &String| Some((rate.clone(), fraction(rate).filter(|rate| *rate <= MAX_RATE)?));
+    rates.into_iter().flatten().find_map(plausible)
+}
+
+/// The mean rate of the frames of a file, which is read for it and not decoded.
+fn measured_rate(input: &Input) -> Result<Option<String>> {
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time"]);
+    command.args(["-of", "csv=p=0"]).args(input.arguments());
+    let output = command.stdin(Stdio::null()).output().map_err(cannot_run)?;
+    Ok(mean_rate(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The mean rate of frames that are shown at these times, one on each line.
+fn mean_rate(times: &str) -> Option<String> {
+    // Some versions end a line with a comma, and a packet without a time has `N/A`.
+    let times = times.lines().filter_map(|line| line.trim_end_matches(',').parse::<f64>().ok());
+    let (mut count, mut first, mut last) = (0u32, f64::INFINITY, f64::NEG_INFINITY);
+    for time in times {
+        (count, first, last) = (count.saturating_add(1), first.min(time), last.max(time));
+    }
+    let rate = f64::from(count.saturating_sub(1)) / (last - first);
+    (rate.is_finite() && rate > 0.0).then(|| format!("{}/1000", (1000.0 * rate).round()))
 }
 
 fn describe(stream: &StreamJson, format: &FormatJson, is_live: bool) -> Probe {
-    let rates = [&stream.avg_frame_rate, &stream.r_frame_rate];
-    let known = rates.into_iter().flatten().find_map(|rate| Some((rate.clone(), fraction(rate)?)));
-    let (rate, frames_per_second) = known.unwrap_or((DEFAULT_RATE.to_owned(), 25.0));
     let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<f64>().ok());
     let counted = number(&stream.nb_frames).filter(|frames| *frames >= 1.0);
-    let timed =
-        number(&stream.duration).or(number(&format.duration)).map(|seconds| seconds * frames_per_second);
-    let frames = counted.or(timed).filter(|frames| frames.is_finite() && !is_live);
-    Probe { rate, frames_per_second, frames: frames.map(|frames| frames.round() as u64) }
+    let tagged = stream.tags.end.as_deref().and_then(clock);
+    let tagged = tagged.map(|end| end - number(&stream.start_time).unwrap_or(0.0));
+    let lasts = number(&stream.duration).or(tagged).filter(|seconds| *seconds > 0.0);
+
+    // More than is plausible is true of the film that has them.
+    let average = || {
+        let rate = counted? / lasts?;
+        rate.is_finite().then(|| (format!("{rate:.3}"), rate))
+    };
+    let known = said_rate(stream).or_else(average);
+    let (rate, frames_per_second) = known.unwrap_or((DEFAULT_RATE.to_owned(), 25.0));
+
+    let of_stream = counted.or(lasts.map(|seconds| seconds * frames_per_second));
+    let of_file = number(&format.duration).map(|seconds| seconds * frames_per_second);
+    let frames = of_stream.or(of_file).filter(|frames| frames.is_finite() && !is_live);
+    Probe {
+        rate,
+        frames_per_second,
+        frames: frames.map(|frames| frames.round() as u64),
+        is_counted: of_stream.is_some(),
+    }
+}
+
+/// The seconds of `00:01:02.500000000`.
+fn clock(text: &str) -> Option<f64> {
+    let mut seconds = 0.0;
+    for part in text.trim().split(':') {
+        seconds = 60.0 * seconds + part.parse::<f64>().ok()?;
+    }
+    Some(seconds)
 }
 
 /// The value of `30000/1001`, if it is a rate.
 fn fraction(text: &str) -> Option<f64> {
     let (above, below) = text.split_once('/')?;
     let value = above.parse::<f64>().ok()? / below.parse::<f64>().ok()?;
-    (value.is_finite() && value > 0.0 && value <= 1000.0).then_some(value)
+    (value.is_finite() && value > 0.0).then_some(value)
+}
+
+/// The option that says which frames are kept, by the name that this ffmpeg has for it.
+fn frame_mode() -> Result<&'static str> {
+    let output = Command::new("ffmpeg").arg("-version").stdin(Stdio::null()).output().map_err(cannot_run)?;
+    Ok(if is_before_5_1(&String::from_utf8_lossy(&output.stdout)) { "-vsync" } else { "-fps_mode" })
+}
+
+/// Whether this is what an ffmpeg before 5.1 says of itself. Builds between releases have no such number, and are
+/// taken for later ones.
+fn is_before_5_1(text: &str) -> bool {
+    let version = text.strip_prefix("ffmpeg version ").unwrap_or_default().trim_start_matches('n');
+    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().ok());
+    // The date of a build begins with a year.
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) < (5, 1),
+        _ => false,
+    }
+}
+
+/// Ends a decoder from another thread, whatever that waits for.
+#[derive(Clone)]
+pub struct Stopper(Arc<Mutex<Child>>);
+
+impl Stopper {
+    /// Ends it, if it has not ended.
+    pub fn stop(&self) {
+        // It has ended already, or nobody wants the rest.
+        let _ = self.child().kill();
+    }
+
+    /// Waits for its end without keeping others from bringing it about.
+    fn wait(&self) -> io::Result<ExitStatus> {
+        const NAP: Duration = Duration::from_millis(5);
+        loop {
+            if let Some(status) = self.child().try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(NAP);
+        }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Frames that ffmpeg decodes.
 pub struct Decoder {
-    child: Child,
+    child: Stopper,
     frames: BufReader<ChildStdout>,
     messages: Option<JoinHandle<String>>,
 }
@@ -162,21 +283,18 @@ impl Decoder {
             command.args(["-vf", &format!("fps={}", probe.rate)]);
         }
         // Each frame says its size, which ffprobe's need not be: pictures are turned upright here.
-        command.args([
-            "-fps_mode",
-            "passthrough",
-            "-f",
-            "image2pipe",
-            "-c:v",
-            "ppm",
-            "-pix_fmt",
-            "rgb24",
-            "pipe:1",
-        ]);
+        command.args([frame_mode()?, "passthrough", "-f", "image2pipe"]);
+        command.args(["-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"]);
         let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
         let messages = child.stderr.take().map(collect);
         let Some(frames) = child.stdout.take() else { bail!("ffmpeg has no output") };
+        let child = Stopper(Arc::new(Mutex::new(child)));
         Ok(Self { child, frames: BufReader::with_capacity(1 << 20, frames), messages })
+    }
+
+    /// What ends it.
+    pub fn stopper(&self) -> Stopper {
+        self.child.clone()
     }
 
     /// The next frame, or `None` at the end.
@@ -194,8 +312,7 @@ impl Decoder {
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        // It has ended already, or nobody wants the rest.
-        let _ = self.child.kill();
+        self.child.stop();
         let _ = self.child.wait();
     }
 }
@@ -245,12 +362,15 @@ impl Encoder {
         command.args(["-v", "error", "-nostdin", "-y"]);
         command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &format!("{width}x{height}")]);
         if is_live {
-            // Frames are shown at the distances at which they come.
-            command.args(["-use_wallclock_as_timestamps", "1"]);
+            // Frames are shown at the distances at which they come, rounded to the ticks of this rate.
+            command.args(["-framerate", &LIVE_TICKS.to_string(), "-use_wallclock_as_timestamps", "1"]);
         } else {
             command.args(["-r", rate]);
         }
         command.args(["-i", "pipe:0"]);
+        if is_live {
+            command.args([frame_mode()?, "vfr", "-enc_time_base", &format!("1:{LIVE_TICKS}")]);
+        }
         // The usual form of colour has half the samples along each side.
         command.args(["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]).arg(file_url(path));
         let mut child = spawn(command.stdin(Stdio::piped()).stdout(Stdio::null()))?;
@@ -356,17 +476,83 @@ mod tests {
             avg_frame_rate: text("30000/1001"),
             r_frame_rate: text("30/1"),
             nb_frames: text("300"),
+            start_time: None,
             duration: None,
+            tags: TagsJson::default(),
         };
         let format = FormatJson { format_name: "mov".into(), duration: text("2.0") };
         let probe = describe(&stream, &format, false);
         assert_eq!((probe.rate.as_str(), probe.frames), ("30000/1001", Some(300)));
         (stream.avg_frame_rate, stream.nb_frames) = (text("0/0"), None);
         let probe = describe(&stream, &format, false);
-        assert_eq!((probe.rate.as_str(), probe.frames), ("30/1", Some(60)));
+        assert_eq!((probe.rate.as_str(), probe.frames, probe.is_counted), ("30/1", Some(60), false));
+        (stream.tags.end, stream.start_time) = (text("00:00:01.500000000"), text("0.500000"));
+        let probe = describe(&stream, &format, false);
+        assert_eq!((probe.frames, probe.is_counted), (Some(30), true));
         stream.r_frame_rate = None;
         let probe = describe(&stream, &format, true);
         assert_eq!((probe.rate.as_str(), probe.frames_per_second, probe.frames), ("25/1", 25.0, None));
+    }
+
+    #[test]
+    fn the_ticks_of_a_clock_are_no_rate() {
+        let text = |text: &str| Some(text.to_owned());
+        let mut stream = StreamJson {
+            avg_frame_rate: text("1000/1"),
+            r_frame_rate: text("1000/1"),
+            nb_frames: None,
+            start_time: None,
+            duration: text("2.0"),
+            tags: TagsJson::default(),
+        };
+        assert_eq!(describe(&stream, &FormatJson::default(), false).rate, "25/1");
+        stream.r_frame_rate = text("30/1");
+        assert_eq!(describe(&stream, &FormatJson::default(), false).rate, "30/1");
+        // A film of that many frames has that rate.
+        (stream.r_frame_rate, stream.nb_frames) = (text("1000/1"), text("1920"));
+        let probe = describe(&stream, &FormatJson::default(), false);
+        assert_eq!((probe.rate.as_str(), probe.frames), ("960.000", Some(1920)));
+    }
+
+    #[test]
+    fn a_rate_that_no_header_says_is_the_mean_of_the_frames() {
+        let times = "0.000000\n0.034000,\nN/A\n0.066000\n0.100000\n";
+        assert_eq!(mean_rate(times).as_deref(), Some("30000/1000"));
+        // Pictures are stored in another order than they are shown in.
+        assert_eq!(mean_rate("0.5\n2.5\n1.5\n").as_deref(), Some("1000/1000"));
+        for times in ["", "N/A\n", "0.0\n", "1.0\n1.0\n"] {
+            assert_eq!(mean_rate(times), None, "{times}");
+        }
+    }
+
+    #[test]
+    fn matroska_says_when_a_stream_ends_in_its_tags() {
+        let json = r#"{"streams": [{"avg_frame_rate": "12/1", "tags": {"DURATION": "00:01:02.500000000"}}]}"#;
+        let json: ProbeJson = serde_json::from_str(json).unwrap();
+        let probe = describe(&json.streams[0], &json.format, false);
+        assert_eq!((probe.frames, probe.is_counted), (Some(750), true));
+        assert_eq!(clock("soon"), None);
+    }
+
+    #[test]
+    fn an_ffmpeg_before_5_1_is_known_by_its_version() {
+        for (version, is_old) in [
+            ("4.4.2-0ubuntu0.22.04.1 Copyright (c) 2000-2021", true),
+            ("n5.0.1 Copyright", true),
+            ("3.4", true),
+            ("5.1.6-0+deb12u1 Copyright", false),
+            ("n7.0", false),
+            ("10.0", false),
+            ("N-109468-gd39b34123d Copyright", false),
+            ("2023-01-01-git-62da0b4a74 Copyright", false),
+        ] {
+            assert_eq!(
+                is_before_5_1(&format!("ffmpeg version {version}\nbuilt with gcc")),
+                is_old,
+                "{version}"
+            );
+        }
+        assert!(!is_before_5_1(""));
     }
 
     #[test]

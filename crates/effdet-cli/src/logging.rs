@@ -1,5 +1,7 @@
 //! What goes to standard error: notes, which `--quiet` hides, and the libraries' logs, which `-v` and EFFDET_LOG show.
 
+use std::fmt;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -13,11 +15,24 @@ static QUIET: AtomicBool = AtomicBool::new(false);
 macro_rules! note {
     ($($text:tt)*) => {
         if !$crate::logging::is_quiet() {
-            eprintln!($($text)*);
+            $crate::logging::to_stderr(format_args!($($text)*));
         }
     };
 }
 pub(crate) use note;
+
+/// Tells an error.
+macro_rules! tell {
+    ($($text:tt)*) => {
+        $crate::logging::to_stderr(format_args!($($text)*))
+    };
+}
+pub(crate) use tell;
+
+/// Writes a line to standard error. Unlike `eprintln!` it goes on where nobody reads it any more.
+pub fn to_stderr(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// Begins logging: warnings, more with each `-v`, errors alone with `--quiet`; EFFDET_LOG goes before both. A server, which
 /// `serves`, tells of every request, and when it was.

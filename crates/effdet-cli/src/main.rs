@@ -1,7 +1,5 @@
 //! The `effdet` command.
 
-#![allow(clippy::print_stderr, reason = "standard error is where a command reports")]
-
 mod args;
 mod commands;
 mod detector;
@@ -21,6 +19,7 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::Parser;
+use logging::tell;
 
 /// Wrong usage or unusable weights; clap exits with it too.
 const UNUSABLE: u8 = 2;
@@ -54,7 +53,7 @@ fn main() -> ExitCode {
         if pipe == Some(io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {}", output::describe(&error));
+        tell!("error: {}", output::describe(&error));
         ExitCode::from(UNUSABLE)
     })
 }

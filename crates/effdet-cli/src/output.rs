@@ -1,12 +1,12 @@
 //! What is shown and written: table, JSON, names of annotated pictures.
 
-use std::collections::HashSet;
-use std::ffi::OsString;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use effdet::core::Replacement;
 use effdet::prelude::{ClassMap, Detection};
 use serde::Serialize;
 
@@ -104,9 +104,7 @@ pub fn describe(error: &anyhow::Error) -> String {
 pub enum JsonTarget {
     /// Standard output.
     Stdout,
-    /// A device or pipe, which is written to as it is.
-    Stream(PathBuf),
-    /// A file, which is replaced once the new one is complete.
+    /// A file, which is replaced once the new one is complete; a device or pipe is written to as it is.
     File(PathBuf),
 }
 
@@ -116,30 +114,20 @@ impl JsonTarget {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
         }
-        // The file behind a link, not the link, is replaced.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if path.is_dir() {
             bail!("{option} {}: this is a folder", path.display());
         }
-        if path.exists() && !path.is_file() {
-            return Ok(Self::Stream(path));
-        }
-        let folder = folder_of(&path);
+        let folder = folder_of(path);
         if !folder.is_dir() || path.file_name().is_none() {
             bail!("{option} {}: there is no folder {}", path.display(), folder.display());
         }
-        Ok(Self::File(path))
+        Ok(Self::File(path.to_owned()))
     }
 
     /// Writes the report.
     pub fn write(&self, report: &impl Serialize) -> Result<()> {
         match self {
             Self::Stdout => Ok(write_json(io::stdout().lock(), report)?),
-            Self::Stream(path) => {
-                let file = fs::OpenOptions::new().write(true).open(path);
-                let result = file.and_then(|file| write_json(file, report));
-                result.with_context(|| format!("cannot write {}", path.display()))
-            }
             Self::File(path) => {
                 replace(path, report).with_context(|| format!("cannot write {}", path.display()))
             }
@@ -150,18 +138,16 @@ impl JsonTarget {
 /// Where `--jsonl` goes: one JSON value per line, each written at once.
 pub struct JsonLines {
     to: Box<dyn Write>,
-    /// Whether it is standard output.
-    pub is_stdout: bool,
 }
 
 impl JsonLines {
     /// Opens the file.
     pub fn create(path: &Path) -> Result<Self> {
         if path == Path::new("-") {
-            return Ok(Self { to: Box::new(io::stdout()), is_stdout: true });
+            return Ok(Self { to: Box::new(io::stdout()) });
         }
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { to: Box::new(file), is_stdout: false })
+        Ok(Self { to: Box::new(file) })
     }
 
     /// Writes a line.
@@ -173,6 +159,19 @@ impl JsonLines {
     }
 }
 
+/// Writes a line where lines are wanted. Once nobody reads them any more they end alone, if there are `others`,
+/// results that are still wanted.
+pub fn write_line(lines: &mut Option<JsonLines>, value: &impl Serialize, others: bool) -> io::Result<()> {
+    let Some(open) = lines else { return Ok(()) };
+    match open.write(value) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && others => {
+            *lines = None;
+            Ok(())
+        }
+        written => written,
+    }
+}
+
 fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
@@ -181,18 +180,9 @@ fn folder_of(path: &Path) -> PathBuf {
 }
 
 fn replace(path: &Path, report: &impl Serialize) -> io::Result<()> {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = File::create(&temporary)
-        .and_then(|file| write_json(file, report))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The error that matters is the one above.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    let replacement = Replacement::of(path)?;
+    write_json(replacement.create()?, report)?;
+    replacement.place()
 }
 
 fn write_json(to: impl Write, report: &impl Serialize) -> io::Result<()> {
@@ -207,6 +197,8 @@ fn write_json(to: impl Write, report: &impl Serialize) -> io::Result<()> {
 pub struct OutFolder {
     folder: PathBuf,
     taken: HashSet<String>,
+    /// The path of each source's copy, which a later copy of the same source replaces.
+    copies: HashMap<PathBuf, PathBuf>,
 }
 
 impl OutFolder {
@@ -223,12 +215,15 @@ impl OutFolder {
                 picture.display()
             );
         }
-        Ok(Self { folder: folder.to_owned(), taken: HashSet::new() })
+        Ok(Self { folder: folder.to_owned(), taken: HashSet::new(), copies: HashMap::new() })
     }
 
     /// Path for the annotated copy of a picture: its name, as PNG where it is neither PNG nor JPEG, and with a number
     /// where another source of this run had that name.
     pub fn path_for(&mut self, picture: &Path) -> PathBuf {
+        if let Some(copy) = self.copies.get(picture) {
+            return copy.clone();
+        }
         let stem = picture.file_stem().unwrap_or_default().to_string_lossy();
         let extension = picture.extension().unwrap_or_default().to_string_lossy();
         let extension =
@@ -240,7 +235,9 @@ impl OutFolder {
             name = format!("{stem}-{copy}.{extension}");
             copy += 1;
         }
-        self.folder.join(name)
+        let path = self.folder.join(name);
+        self.copies.insert(picture.to_owned(), path.clone());
+        path
     }
 }
 
@@ -256,13 +253,45 @@ mod tests {
 
     #[test]
     fn annotated_pictures_never_share_a_name() {
-        let mut out = OutFolder { folder: "out".into(), taken: HashSet::new() };
+        let mut out = OutFolder { folder: "out".into(), taken: HashSet::new(), copies: HashMap::new() };
         let names = ["a/cat.png", "b/cat.PNG", "c/cat-2.png", "cat.webp", "cat.jpg", "d/cat.jpg", "noext"]
             .map(|path| out.path_for(Path::new(path)).file_name().unwrap().to_string_lossy().into_owned());
         assert_eq!(
             names,
             ["cat.png", "cat-2.PNG", "cat-2-2.png", "cat-3.png", "cat.jpg", "cat-2.jpg", "noext.png"]
         );
+    }
+
+    #[test]
+    fn a_source_seen_again_keeps_the_name_of_its_copy() {
+        let mut out = OutFolder { folder: "out".into(), taken: HashSet::new(), copies: HashMap::new() };
+        let names = ["in/latest.jpg", "other/latest.jpg", "in/latest.jpg", "other/latest.jpg"]
+            .map(|path| out.path_for(Path::new(path)).display().to_string());
+        assert_eq!(names[..2], ["out/latest.jpg", "out/latest-2.jpg"]);
+        assert_eq!(names[2..], names[..2]);
+    }
+
+    /// A pipe whose reader has gone.
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_nobody_reads_end_alone_where_there_are_other_results() {
+        let mut lines = Some(JsonLines { to: Box::new(Closed) });
+        let error = write_line(&mut lines, &1, false).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        write_line(&mut lines, &1, true).unwrap();
+        assert!(lines.is_none());
+        write_line(&mut lines, &1, false).unwrap();
     }
 
     #[test]

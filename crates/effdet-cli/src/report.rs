@@ -67,6 +67,15 @@ impl Numbers {
         }
     }
 
+    /// Whether the metric leaves out objects marked to be ignored and groups.
+    fn ignores_objects(&self) -> bool {
+        match self {
+            Self::Coco(_) => false,
+            Self::Voc(report) => !report.options.use_difficult,
+            Self::OpenImages(_) => true,
+        }
+    }
+
     fn table(&self) -> String {
         match self {
             Self::Coco(report) => report.table(),
@@ -102,7 +111,8 @@ impl Numbers {
     /// Shows the table and what was odd in the input, and writes the JSON.
     pub fn publish(&self, json: Option<&JsonTarget>) -> Result<()> {
         if !logging::is_quiet() {
-            eprint!("{}", self.findings());
+            // Its lines end themselves; that nobody reads them is no reason to stop.
+            let _ = write!(io::stderr(), "{}", self.findings());
         }
         if !matches!(json, Some(JsonTarget::Stdout)) {
             let mut to = io::stdout().lock();
@@ -139,7 +149,7 @@ pub fn plots(
     iou: Option<f32>,
     subject: Subject,
 ) -> Result<()> {
-    let mut options = DiagnosisOptions::default();
+    let mut options = DiagnosisOptions::default().with_ignore_flag(numbers.ignores_objects());
     if let Some(iou) = iou {
         options.curves = CurveOptions { iou: f64::from(iou), ..options.curves };
         options.confusion.iou = f64::from(iou);

@@ -10,6 +10,7 @@ use effdet::data::{Dataset, Object, Record};
 use effdet::prelude::*;
 
 use crate::args::SaveArgs;
+use crate::output::describe;
 
 /// Collects detections until all are there.
 #[derive(Debug, Default)]
@@ -71,7 +72,7 @@ impl Saved {
         Ok(())
     }
 
-    /// Writes all files.
+    /// Writes all files; what is wrong with one does not keep the others from it.
     pub fn write(self, classes: &ClassMap) -> Result<()> {
         if !self.is_wanted() {
             return Ok(());
@@ -82,19 +83,15 @@ impl Saved {
             records: self.records,
             ..Dataset::default()
         };
-        if let Some(path) = self.coco {
-            write::coco(&dataset, path)?;
-        }
-        if let Some(path) = self.csv {
-            write::csv(&dataset, path)?;
-        }
-        if let Some(folder) = self.yolo {
-            write::yolo(&dataset, folder, PictureFiles::Link)?;
-        }
-        if let Some(folder) = self.voc {
-            write::voc(&dataset, folder, PictureFiles::Link)?;
-        }
-        Ok(())
+        let written = [
+            self.coco.map(|path| write::coco(&dataset, path)),
+            self.csv.map(|path| write::csv(&dataset, path)),
+            self.yolo.map(|folder| write::yolo(&dataset, folder, PictureFiles::Link)),
+            self.voc.map(|folder| write::voc(&dataset, folder, PictureFiles::Link)),
+        ];
+        let errors = written.into_iter().flatten().filter_map(Result::err);
+        let errors: Vec<String> = errors.map(|error| describe(&error.into())).collect();
+        if errors.is_empty() { Ok(()) } else { bail!(errors.join("\n")) }
     }
 }
 
@@ -121,6 +118,40 @@ fn with_unnamed(classes: &ClassMap, records: &[Record]) -> Result<ClassMap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_is_gone_by_then_is_named_and_loses_no_labels() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let args = SaveArgs {
+            save_coco: Some(at("found.json")),
+            save_csv: Some(at("found.csv")),
+            save_yolo: Some(at("yolo")),
+            save_voc: Some(at("voc")),
+        };
+        let mut saved = Saved::new(&args).unwrap();
+        let found = Detection { bbox: XyxyBox::new(1.0, 1.0, 5.0, 5.0), score: 0.5, class_id: 1 };
+        for name in ["gone.png", "here.png"] {
+            saved.add(&at(name), ImageSize::square(8), &[found]).unwrap();
+        }
+        RgbImage::new(8, 8).save(at("here.png")).unwrap();
+        let error = saved.write(&ClassMap::from_names(["cat"]).unwrap()).unwrap_err().to_string();
+        assert_eq!(error.matches("gone.png").count(), 2, "{error}");
+        assert!(!error.contains("here.png"), "{error}");
+        for written in [
+            "found.json",
+            "found.csv",
+            "yolo/data.yaml",
+            "yolo/labels/gone.txt",
+            "yolo/labels/here.txt",
+            "yolo/images/here.png",
+            "voc/Annotations/gone.xml",
+            "voc/Annotations/here.xml",
+            "voc/JPEGImages/here.png",
+        ] {
+            assert!(at(written).is_file(), "{written}");
+        }
+    }
 
     #[test]
     fn the_common_folder_is_the_deepest_that_holds_all() {

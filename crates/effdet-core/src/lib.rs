@@ -16,7 +16,8 @@
 //! # Ok::<(), effdet_core::Error>(())
 //! ```
 //!
-//! Everything here is plain data and arithmetic: no tensors, no files. Coordinates are in pixels with the
+//! Everything here is plain data and arithmetic, without tensors; the one thing that touches the disk is
+//! [`Replacement`], by which the other crates write results whole or not at all. Coordinates are in pixels with the
 //! origin at the top-left corner, and a box spans `[x1, x2) x [y1, y2)` without the "+ 1" of old detection
 //! code.
 
@@ -27,6 +28,7 @@ pub mod error;
 pub mod image_size;
 pub mod iou;
 pub mod letterbox;
+pub mod replacement;
 pub mod suggest;
 pub mod tiles;
 
@@ -36,4 +38,5 @@ pub use detection::Detection;
 pub use error::Error;
 pub use image_size::ImageSize;
 pub use letterbox::{Letterbox, Placement};
+pub use replacement::Replacement;
 pub use tiles::{Tile, tiles};

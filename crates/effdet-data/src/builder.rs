@@ -1,6 +1,6 @@
 //! From what a format states to a clean data set: the checks that all formats share.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use effdet_core::{ClassMap, ImageSize, XyxyBox};
 use rayon::prelude::*;
 
 use crate::dirt::{Action, At, DirtKind, DirtReport};
-use crate::files::Listing;
+use crate::files::{self, Listing};
 use crate::header::{PictureHeader, read_header};
 use crate::options::{ParseOptions, PictureCheck, Pixels, Source};
 use crate::record::{Dataset, Object, Provenance, Record, RecordId};
+use crate::upright::turned;
 use crate::{Error, Parsed};
 
 /// Drafts whose pictures are looked at together.
@@ -40,7 +41,8 @@ pub struct Draft {
     pub id: RecordId,
     /// Where the picture should be.
     pub path: PathBuf,
-    /// Its size, if stated; one with a side of 0 counts as not stated.
+    /// Its size, if stated; one with a side of 0 counts as not stated. Where it is that of the picture on its side, as it
+    /// lies in the file, the corners of the objects are, too.
     pub size: Option<ImageSize>,
     /// Its objects.
     pub objects: Vec<DraftObject>,
@@ -108,6 +110,14 @@ enum Seen {
     NotLookedAt,
     Absent,
     Present(Option<Result<PictureHeader, Error>>),
+}
+
+/// What becomes of a draft for what its picture is.
+enum Verdict {
+    LeaveOut,
+    Keep,
+    /// Its boxes are those of the picture on its side.
+    Turn(PictureHeader),
 }
 
 impl<'o> DatasetBuilder<'o> {
@@ -179,6 +189,11 @@ impl<'o> DatasetBuilder<'o> {
         Ok(found)
     }
 
+    /// What the source calls the classes of [`ParseOptions::classes`].
+    pub(crate) fn name_sources(&mut self, sources: BTreeMap<u32, RecordId>) {
+        self.class_sources = sources;
+    }
+
     /// The parents of each class, by the declared ids.
     pub fn hierarchy(&mut self, parents: BTreeMap<u32, Vec<u32>>) {
         self.hierarchy = parents;
@@ -209,6 +224,26 @@ impl<'o> DatasetBuilder<'o> {
         self.report.note(&self.options.policies, kind, file, at, detail)
     }
 
+    /// Notes dirt that is left out unless its policy is an error: nothing can be made of it, whatever its kind's fix is.
+    ///
+    /// # Errors
+    /// [`Error::Dirt`] if the policy says so.
+    pub(crate) fn leave_out(
+        &mut self,
+        kind: DirtKind,
+        file: &Path,
+        at: At,
+        detail: impl Into<String>,
+    ) -> Result<(), Error> {
+        self.report.note_if(&self.options.policies, kind, false, file, at, detail.into())?;
+        Ok(())
+    }
+
+    /// The pictures in a folder and in those below it, sorted within each. All these folders count as read.
+    pub(crate) fn pictures_below(&mut self, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+        files::pictures_below(folder, &mut self.files)
+    }
+
     /// Number of records so far.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -222,11 +257,6 @@ impl<'o> DatasetBuilder<'o> {
     /// Whether a record with this id is there.
     pub fn contains(&self, id: &RecordId) -> bool {
         self.by_id.contains_key(id)
-    }
-
-    /// Whether a draft with this id was there, be it a record now or left out.
-    pub(crate) fn is_taken(&self, id: &RecordId) -> bool {
-        self.by_id.contains_key(id) || self.left_out.contains_key(id)
     }
 
     /// The id, or with `part` before it (`val/1.jpg`) where another picture has it: label files of several folders name
@@ -267,6 +297,7 @@ impl<'o> DatasetBuilder<'o> {
     ) -> Result<(), Error> {
         if self.options.pictures == PictureCheck::Header {
             for path in pictures {
+                self.reads(path);
                 if let Ok(header) = read_header(path) {
                     self.check_extension(path, header)?;
                 }
@@ -341,10 +372,15 @@ impl<'o> DatasetBuilder<'o> {
             .zip(exists)
             .map(|(mut draft, exists)| {
                 draft.size = draft.size.filter(|size| !size.is_empty());
-                let needs_size = draft.size.is_none() && (fractions || check != PictureCheck::None);
+                let is_asked = match draft.size {
+                    _ if check == PictureCheck::Header => true,
+                    // A square on its side is the same square.
+                    Some(size) => check != PictureCheck::None && size.height != size.width,
+                    None => check != PictureCheck::None || fractions,
+                };
                 let seen = match exists {
                     false => Seen::Absent,
-                    true if check == PictureCheck::Header || needs_size => match read_header(&draft.path) {
+                    true if is_asked => match read_header(&draft.path) {
                         Err(_) if !draft.path.exists() => Seen::Absent,
                         header => Seen::Present(Some(header)),
                     },
@@ -371,14 +407,29 @@ impl<'o> DatasetBuilder<'o> {
             }
             draft.size = draft.size.or(self.records[first].size);
         }
-        if !self.check_picture(&mut draft, seen)? {
-            self.left_out.insert(draft.id, draft.path);
-            return Ok(());
-        }
+        let was_read = matches!(seen, Seen::Present(Some(_)));
+        let upright = match self.check_picture(&mut draft, seen)? {
+            Verdict::LeaveOut => {
+                if was_read {
+                    self.files.insert(draft.path.clone());
+                }
+                self.left_out.insert(draft.id, draft.path);
+                return Ok(());
+            }
+            Verdict::Keep => None,
+            Verdict::Turn(header) => draft.size.map(|lying| (lying, header)),
+        };
+        // What two files say of one picture is one thing, not two.
+        let earlier: HashSet<_> =
+            first.into_iter().flat_map(|first| &self.records[first].objects).map(identity).collect();
         let mut objects = Vec::with_capacity(draft.objects.len());
         for stated in &draft.objects {
-            if let Some(object) = self.check_object(stated, &draft)?
-                && !self.is_labelled_twice(&object, &objects, stated.at, &draft)?
+            let Some(mut object) = self.check_object(stated, &draft)? else { continue };
+            if let Some((lying, header)) = upright {
+                object.bbox = turned(object.bbox, lying, header.orientation);
+            }
+            if !earlier.contains(&identity(&object))
+                && !self.is_labelled_twice(&object, first, &objects, stated.at, &draft)?
             {
                 objects.push(object);
             }
@@ -386,49 +437,64 @@ impl<'o> DatasetBuilder<'o> {
         match first {
             Some(first) => self.records[first].objects.extend(objects),
             None => {
+                let size = upright.map(|(_, header)| header.size).or(draft.size);
                 self.by_id.insert(draft.id.clone(), self.records.len());
-                self.records.push(Record { id: draft.id, path: draft.path, size: draft.size, objects });
+                self.records.push(Record { id: draft.id, path: draft.path, size, objects });
             }
         }
         Ok(())
     }
 
-    /// False if the record is to be left out.
-    fn check_picture(&mut self, draft: &mut Draft, seen: Seen) -> Result<bool, Error> {
+    fn check_picture(&mut self, draft: &mut Draft, seen: Seen) -> Result<Verdict, Error> {
         let usable = self.corners != Corners::Fractions || draft.size.is_some() || draft.objects.is_empty();
         let policies = &self.options.policies;
+        // Else the header was read for no more than which way up the picture is.
+        let is_checked = self.options.pictures == PictureCheck::Header || draft.size.is_none();
+        let kept = |action: Action| match action {
+            Action::Fixed => Verdict::Keep,
+            Action::Skipped | Action::Refused => Verdict::LeaveOut,
+        };
         let header = match seen {
-            Seen::NotLookedAt | Seen::Present(None) => return Ok(true),
+            Seen::NotLookedAt | Seen::Present(None) => return Ok(Verdict::Keep),
             Seen::Absent => {
                 self.absent += 1;
                 self.first_absent.get_or_insert_with(|| draft.path.clone());
                 let detail = format!("{} is not there", draft.path.display());
                 let action =
                     self.report.note_if(policies, draft.if_absent, usable, &draft.file, draft.at, detail)?;
-                return Ok(action == Action::Fixed);
+                return Ok(kept(action));
             }
+            Seen::Present(Some(Err(_))) if !is_checked => return Ok(Verdict::Keep),
             Seen::Present(Some(Err(error))) => {
                 let kind = DirtKind::UnreadablePicture;
                 let detail = error.to_string();
                 let action = self.report.note_if(policies, kind, usable, &draft.path, At::File, detail)?;
-                return Ok(action == Action::Fixed);
+                return Ok(kept(action));
             }
             Seen::Present(Some(Ok(header))) => header,
         };
-        if !self.check_extension(&draft.path, header)? {
-            return Ok(false);
+        if is_checked && !self.check_extension(&draft.path, header)? {
+            return Ok(Verdict::LeaveOut);
         }
         match draft.size {
-            Some(stated) if stated != header.size => {
+            Some(stated) if header.is_turned_from(stated) => {
+                let (size, exif) = (header.size, header.orientation.to_exif());
+                let detail =
+                    format!("stated {stated}, the upright picture is {size} (EXIF orientation {exif})");
+                let action = self.dirt(DirtKind::SizeMismatch, &draft.file, draft.at, detail)?;
+                return Ok(if action == Action::Fixed { Verdict::Turn(header) } else { Verdict::LeaveOut });
+            }
+            Some(stated) if is_checked && stated != header.size => {
                 let detail = format!("stated {stated}, the picture is {}", header.size);
                 if self.dirt(DirtKind::SizeMismatch, &draft.file, draft.at, detail)? == Action::Skipped {
-                    return Ok(false);
+                    return Ok(Verdict::LeaveOut);
                 }
                 draft.size = Some(header.size);
             }
-            _ => draft.size = Some(header.size),
+            Some(_) => {}
+            None => draft.size = Some(header.size),
         }
-        Ok(true)
+        Ok(Verdict::Keep)
     }
 
     fn check_extension(&mut self, path: &Path, header: PictureHeader) -> Result<bool, Error> {
@@ -513,15 +579,17 @@ impl<'o> DatasetBuilder<'o> {
         Ok(Some(Object { bbox, class_id: stated.class, area, ..stated.flags }))
     }
 
-    /// True if the object repeats one of `others` and is to be left out.
+    /// True if the object repeats one of `others`, or of the record with the index `first`, and is to be left out.
     fn is_labelled_twice(
         &mut self,
         object: &Object,
+        first: Option<usize>,
         others: &[Object],
         at: At,
         draft: &Draft,
     ) -> Result<bool, Error> {
-        if others.len() > MAX_COMPARED {
+        let earlier = first.map(|first| self.records[first].objects.as_slice()).unwrap_or_default();
+        if earlier.len() + others.len() > MAX_COMPARED {
             return Ok(false);
         }
         let same = |other: &&Object| {
@@ -529,11 +597,16 @@ impl<'o> DatasetBuilder<'o> {
                 && other.is_crowd == object.is_crowd
                 && iou(&other.bbox, &object.bbox) > SAME_BOX_IOU
         };
-        let Some(twin) = others.iter().find(same) else { return Ok(false) };
+        let Some(twin) = earlier.iter().chain(others).find(same) else { return Ok(false) };
         let box_of = |b: XyxyBox| describe([b.x1, b.y1, b.x2, b.y2].map(f64::from));
         let detail = format!("{} and {}", box_of(twin.bbox), box_of(object.bbox));
         Ok(self.dirt(DirtKind::DuplicateBox, &draft.file, at, detail)? == Action::Skipped)
     }
+}
+
+/// By which an object of one picture is known again in another file.
+fn identity(object: &Object) -> (u32, [u32; 4], bool) {
+    (object.class_id, <[f32; 4]>::from(object.bbox).map(f32::to_bits), object.is_crowd)
 }
 
 fn describe(corners: [f64; 4]) -> String {

@@ -6,13 +6,15 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use effdet_core::Replacement;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::options::{ParseOptions, Source};
 use crate::{Error, LabelFormat, Parsed, files};
 
 /// Begins every cache file; the digit changes with the form of what follows.
-const MAGIC: &[u8; 16] = b"effdet-labels 3\n";
+const MAGIC: &[u8; 16] = b"effdet-labels 4\n";
 
 /// Length in the stamp of what is not there.
 const ABSENT: u64 = u64::MAX;
@@ -28,7 +30,7 @@ pub enum Origin {
     LabelsOnly,
 }
 
-/// A file or folder as it was when it was read, or found absent.
+/// A file or folder as it was when it was read or looked at, or found absent.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
     path: PathBuf,
@@ -54,10 +56,9 @@ struct Stored {
 
 /// Reads a data set from `cache` if that is fresh, else from its labels, and then writes the cache.
 ///
-/// The cache is fresh if it was written for the same format, source and options, if all label files that were read have
-/// the lengths and times of change that they had, all folders the same entries, and what was looked for in vain is still
-/// absent. A cache that is stale, damaged or of another version is ignored. With [`PictureCheck::Header`](crate::PictureCheck) a picture that is overwritten in
-/// place goes unnoticed.
+/// The cache is fresh if it was written for the same format, source and options, if all pictures and all label files that
+/// were read have the lengths and times of change that they had, all folders the same entries, and what was looked for in
+/// vain is still absent. A cache that is stale, damaged or of another version is ignored.
 ///
 /// # Errors
 /// As the format's parser. A cache that cannot be written is no error, see [`Origin::LabelsOnly`].
@@ -90,32 +91,28 @@ fn load(cache: &Path, key: &str) -> Option<Parsed> {
         return None;
     }
     let stored: Stored = postcard::from_bytes(body).ok()?;
-    let is_fresh =
-        stored.key == key && stored.stamps.iter().all(|old| stamp(&old.path, cache).as_ref() == Some(old));
+    let is_unchanged = |old: &Stamp| stamp(&old.path, cache).as_ref() == Some(old);
+    let is_fresh = stored.key == key && stored.stamps.par_iter().all(is_unchanged);
     is_fresh.then_some(stored.parsed)
 }
 
 fn store(cache: &Path, key: &str, parsed: &Parsed) -> Option<()> {
-    let stamps: Vec<Stamp> =
-        parsed.dataset.provenance.files.iter().map(|path| stamp(path, cache)).collect::<Option<_>>()?;
+    // Sizes, and which way up a picture is, were read from it.
+    let pictures = parsed.dataset.records.iter().map(|record| &record.path);
+    let paths: Vec<&PathBuf> = parsed.dataset.provenance.files.iter().chain(pictures).collect();
+    let stamps = paths.into_par_iter().map(|path| stamp(path, cache)).collect::<Option<Vec<Stamp>>>()?;
     let body = postcard::to_stdvec(&Contents { key, stamps: &stamps, parsed }).ok()?;
     // Whole or not at all: another process may be reading.
-    let mut name = cache.file_name()?.to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let part = cache.with_file_name(name);
     let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&part)?;
+        let replacement = Replacement::of(cache)?;
+        let mut file = replacement.create()?;
         file.write_all(MAGIC)?;
         file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
         file.write_all(&body)?;
         drop(file);
-        fs::rename(&part, cache)
+        replacement.place()
     };
-    if write().is_err() {
-        drop(fs::remove_file(&part));
-        return None;
-    }
-    Some(())
+    write().ok()
 }
 
 fn stamp(path: &Path, cache: &Path) -> Option<Stamp> {
@@ -127,10 +124,14 @@ fn stamp(path: &Path, cache: &Path) -> Option<Stamp> {
         Err(_) => return None,
     };
     if metadata.is_dir() {
-        let own = cache.file_name().unwrap_or_default().as_encoded_bytes();
+        let own = cache.file_name();
+        let is_own = |name: &OsStr| {
+            let replaced = name.to_str().and_then(Replacement::replaced_name).map(OsStr::new);
+            Some(name) == own || replaced.is_some_and(|replaced| Some(replaced) == own)
+        };
         let names = fs::read_dir(path).ok()?.flatten().map(|entry| entry.file_name());
         let (mut length, mut state) = (0, 0);
-        for name in names.filter(|name: &std::ffi::OsString| !name.as_encoded_bytes().starts_with(own)) {
+        for name in names.filter(|name| !is_own(name)) {
             length += 1;
             state += u128::from(hash(&name));
         }

@@ -25,24 +25,28 @@ pub enum DirtKind {
     /// The right or lower corner is stated before the left or upper one. Fix: they are exchanged.
     SwappedCorners,
     /// Two pictures, objects or classes with the same id, or a picture that a list names twice. Fix: entries of one
-    /// picture are joined (those of different pictures are not: the later one is left out), both objects stay, the first
-    /// class stays. Skip: the later one is left out.
+    /// picture are joined, with what they both have once (those of different pictures are not: the later one is left out),
+    /// both objects stay, the first class stays. Skip: the later one is left out.
     DuplicateId,
     /// Two boxes of a picture and class with an IoU above 0.9. Fix: both stay. Skip: the later one is left out.
     DuplicateBox,
-    /// A picture that the labels name is not there. Fix: its record stays, without pixels to load.
+    /// A picture that the labels name is not there. Fix: its record stays, without pixels to load; a name in a list that
+    /// there are no labels for either is left out.
     MissingPicture,
     /// A picture that should have labels and has none. Fix: it becomes a picture without objects.
     PictureWithoutLabels,
-    /// Labels of a picture that is not there or not listed. Fix: where the format can, a record is made of them.
+    /// Labels of a picture that is not there or not listed. Fix: a record is made of them, where they say which picture
+    /// theirs is; else they are left out.
     LabelsWithoutPicture,
-    /// A picture that no list of the data set names. Fix: it becomes a record in no split.
+    /// A picture that no list of the data set names, or that lies outside the folders of the splits. Fix: it becomes a
+    /// record in no split.
     UnlistedPicture,
     /// A picture whose header cannot be read. Fix: its record stays.
     UnreadablePicture,
     /// The content of a picture is of another format than its name says. Fix: it stays, the content counts.
     WrongExtension,
-    /// The stated size is not that of the picture. Fix: the picture's own size counts.
+    /// The stated size is not that of the picture. Fix: the picture's own size counts. Where the stated one is that of the
+    /// picture on its side, as it lies in the file before its EXIF orientation is applied, the boxes are turned with it.
     SizeMismatch,
     /// A number written as a string where the format has numeric ids. Fix: it is read as the number. A text that is no
     /// number is an id like any other.
@@ -100,11 +104,13 @@ pub struct Dirt {
     pub detail: String,
 }
 
-/// Everything that was found wrong, in the order of the files.
+/// Everything that was found wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DirtReport {
-    /// Each occurrence.
+    /// The first [`MAX_KEPT`](Self::MAX_KEPT) occurrences of each kind, in the order of the files.
     pub occurrences: Vec<Dirt>,
+    /// Number of occurrences of each kind that occurs.
+    counts: BTreeMap<DirtKind, usize>,
 }
 
 /// Place in a label file.
@@ -228,28 +234,27 @@ impl Policies {
 }
 
 impl DirtReport {
+    /// Occurrences of a kind that are kept. The others are counted only: a table of millions of rows may have one in each.
+    pub const MAX_KEPT: usize = 10_000;
+
     /// Number of occurrences of a kind.
     pub fn count(&self, kind: DirtKind) -> usize {
-        self.of(kind).count()
+        self.counts.get(&kind).copied().unwrap_or_default()
     }
 
-    /// The occurrences of a kind.
+    /// The occurrences of a kind that are kept.
     pub fn of(&self, kind: DirtKind) -> impl Iterator<Item = &Dirt> {
         self.occurrences.iter().filter(move |dirt| dirt.kind == kind)
     }
 
     /// Number of occurrences of each kind that occurs.
     pub fn counts(&self) -> BTreeMap<DirtKind, usize> {
-        let mut counts = BTreeMap::new();
-        for dirt in &self.occurrences {
-            *counts.entry(dirt.kind).or_default() += 1;
-        }
-        counts
+        self.counts.clone()
     }
 
     /// True if nothing was found.
     pub fn is_clean(&self) -> bool {
-        self.occurrences.is_empty()
+        self.counts.is_empty()
     }
 
     /// Notes one occurrence and tells what to do about it: fix it or skip it.
@@ -282,11 +287,15 @@ impl DirtReport {
             Policy::Fix if fixable => Action::Fixed,
             Policy::Fix | Policy::Skip => Action::Skipped,
         };
-        let dirt = Dirt { kind, action, file: file.to_owned(), at: at.to_string(), detail };
+        let dirt = || Dirt { kind, action, file: file.to_owned(), at: at.to_string(), detail };
         if action == Action::Refused {
-            return Err(Error::Dirt(dirt));
+            return Err(Error::Dirt(dirt()));
         }
-        self.occurrences.push(dirt);
+        let count = self.counts.entry(kind).or_default();
+        *count += 1;
+        if *count <= Self::MAX_KEPT {
+            self.occurrences.push(dirt());
+        }
         Ok(action)
     }
 }
@@ -320,5 +329,27 @@ impl fmt::Display for DirtReport {
         let counts: Vec<String> =
             self.counts().into_iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
         f.write_str(&counts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_occurrence_is_counted_and_the_first_ones_are_kept() {
+        let mut report = DirtReport::default();
+        let (policies, file) = (Policies::default(), Path::new("boxes.csv"));
+        let kept = DirtReport::MAX_KEPT;
+        for line in 1..=kept as u64 + 5 {
+            report.note(&policies, DirtKind::UnknownClass, file, At::Line(line), "class `cat`").unwrap();
+        }
+        report.note(&policies, DirtKind::ZeroArea, file, At::Line(7), "corners 1,1 1,9").unwrap();
+        assert_eq!((report.count(DirtKind::UnknownClass), report.count(DirtKind::ZeroArea)), (kept + 5, 1));
+        assert_eq!(report.occurrences.len(), kept + 1);
+        let last = report.of(DirtKind::UnknownClass).last().unwrap();
+        assert_eq!(last.at, format!("line {kept}"));
+        assert_eq!(report.to_string(), format!("zero area: 1, unknown class: {}", kept + 5));
+        assert!(!report.is_clean());
     }
 }

@@ -197,6 +197,16 @@ pub enum Error {
         /// Path of the picture.
         path: PathBuf,
     },
+    /// The labels are those of a picture of another size.
+    #[error("{name}: the labels are those of a picture of {stated}, it is {found} (height x width)")]
+    SizeMismatch {
+        /// Path of the picture.
+        name: String,
+        /// Height and width that the labels state.
+        stated: ImageSize,
+        /// Height and width of the upright picture.
+        found: ImageSize,
+    },
     /// Labels could not be written.
     #[error("{path}: cannot be written")]
     Write {

@@ -1,8 +1,8 @@
 //! Label files and folders of pictures.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -80,19 +80,37 @@ pub(crate) fn files_in(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf
     Ok(paths)
 }
 
-/// The pictures in a folder and in those below it, sorted within each.
-pub(crate) fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The pictures in a folder, sorted.
+pub(crate) fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    files_in(folder, &PICTURE_EXTENSIONS)
+}
+
+/// The folders in a folder, sorted.
+pub(crate) fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut paths = entries(folder)?;
+    paths.retain(|path| path.is_dir());
+    Ok(paths)
+}
+
+/// The pictures in a folder and in those below it, sorted within each; `walked` gets all these folders.
+pub(crate) fn pictures_below(folder: &Path, walked: &mut BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
-    collect(folder, 0, &mut found)?;
+    collect(folder, 0, walked, &mut found)?;
     Ok(found)
 }
 
-fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+fn collect(
+    folder: &Path,
+    depth: usize,
+    walked: &mut BTreeSet<PathBuf>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
+    walked.insert(folder.to_owned());
     for path in entries(folder)? {
         if has_extension(&path, &PICTURE_EXTENSIONS) {
             found.push(path);
         } else if depth < MAX_DEPTH && path.is_dir() {
-            collect(&path, depth + 1, found)?;
+            collect(&path, depth + 1, walked, found)?;
         }
     }
     Ok(())
@@ -133,7 +151,8 @@ impl Listing {
         if !self.0.contains_key(folder) {
             // An empty parent is the current folder.
             let read = fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-            let names = read.into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+            let entries = read.into_iter().flatten().flatten();
+            let names = entries.filter(leads_somewhere).map(|entry| entry.file_name()).collect();
             self.0.insert(folder.to_owned(), names);
         }
         // The second look is for file systems that do not mind the case of names.
@@ -143,4 +162,9 @@ impl Listing {
     pub(crate) fn folders(&self) -> impl Iterator<Item = &PathBuf> {
         self.0.keys()
     }
+}
+
+/// False for a link to what is not there.
+fn leads_somewhere(entry: &DirEntry) -> bool {
+    !entry.file_type().is_ok_and(|kind| kind.is_symlink()) || entry.path().exists()
 }

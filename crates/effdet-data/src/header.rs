@@ -20,6 +20,8 @@ pub struct PictureHeader {
     /// Height and width of the upright picture: with the EXIF orientation applied, as [`decode_file`](crate::decode_file)
     /// returns it.
     pub size: ImageSize,
+    /// The EXIF orientation: what makes the picture in the file the upright one.
+    pub orientation: Orientation,
     /// Format of the content, whatever the name says.
     pub format: ImageFormat,
 }
@@ -31,6 +33,12 @@ impl PictureHeader {
             let extension = extension.to_string_lossy().to_lowercase();
             self.format.extensions_str().contains(&extension.as_str())
         })
+    }
+
+    /// Whether `stated` is the size of the picture as it lies in the file, on its side. A square is the same either way.
+    pub(crate) fn is_turned_from(&self, stated: ImageSize) -> bool {
+        let lying = ImageSize::new(self.size.width, self.size.height);
+        turns(self.orientation) && stated == lying && stated != self.size
     }
 }
 
@@ -106,7 +114,7 @@ fn parse(mut reader: impl BufRead + Seek, name: &str) -> Result<PictureHeader, E
     if turns(orientation) {
         (width, height) = (height, width);
     }
-    Ok(PictureHeader { size: ImageSize::new(height, width), format })
+    Ok(PictureHeader { size: ImageSize::new(height, width), orientation, format })
 }
 
 fn turns(orientation: Orientation) -> bool {

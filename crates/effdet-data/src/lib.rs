@@ -60,6 +60,7 @@ mod resize;
 pub mod split;
 pub mod statistics;
 pub mod transform;
+mod upright;
 pub mod write;
 
 pub use builder::{Corners, DatasetBuilder, Draft, DraftObject};

@@ -114,9 +114,12 @@ impl Default for ParseOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PictureCheck {
-    /// Not at all, except where the labels need a size that they do not state.
+    /// Not at all, except where the labels need a size that they do not state. Boxes stay as stated, also those of the
+    /// picture on its side, before its EXIF orientation is applied; [`Record::objects_in`](crate::Record::objects_in) turns
+    /// them.
     None,
-    /// Whether each is there. Sizes that the labels do not state are read.
+    /// Whether each is there, and which way up: sizes that the labels do not state are read, and where the stated one is
+    /// that of the picture on its side, the boxes are turned with it.
     #[default]
     Exists,
     /// The header of each: size and format, too.

@@ -71,7 +71,8 @@ pub struct Object {
 pub struct Provenance {
     /// Name of the format.
     pub format: String,
-    /// The label files and the folders that were read, and those that were looked for and absent.
+    /// The label files and the folders that were read, pictures that were left out for what their headers say, and what
+    /// was looked for and absent.
     pub files: Vec<PathBuf>,
 }
 

@@ -1,11 +1,9 @@
 //! A finished file and its way to the disk.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
+use effdet_core::Replacement;
 use prost::{Message, encode_length_delimiter, length_delimiter_len};
 
 use crate::Error;
@@ -49,18 +47,13 @@ impl OnnxFile {
     /// If the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        let temporary = beside(path);
-        let written = File::create(&temporary).and_then(|file| {
-            let mut writer = BufWriter::with_capacity(1 << 20, file);
+        let save = || -> io::Result<()> {
+            let replacement = Replacement::of(path)?;
+            let mut writer = BufWriter::with_capacity(1 << 20, replacement.create()?);
             self.write_to(&mut writer)?;
-            writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-            fs::rename(&temporary, path)
-        });
-        if written.is_err() {
-            // The error that matters is the one above.
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map_err(|source| Error::Write { path: path.to_owned(), source })
+            replacement.finish(writer.into_inner().map_err(io::IntoInnerError::into_error)?)
+        };
+        save().map_err(|source| Error::Write { path: path.to_owned(), source })
     }
 
     /// Writes the bytes of the file.
@@ -139,17 +132,10 @@ fn names(values: &[ValueInfoProto]) -> Vec<&str> {
     values.iter().filter_map(|value| value.name.as_deref()).collect()
 }
 
-/// A name in the folder of `path` that no other thread or process uses.
-fn beside(path: &Path) -> PathBuf {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-    path.with_file_name(name)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -162,7 +148,6 @@ mod tests {
         file.write_to(&mut whole).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
-        assert_ne!(beside(&path), beside(&path));
         std::thread::scope(|scope| {
             let saving = [0, 1].map(|_| scope.spawn(|| (0..10).try_for_each(|_| file.save(&path))));
             saving.into_iter().for_each(|saving| saving.join().unwrap().unwrap());

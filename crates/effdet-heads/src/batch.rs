@@ -7,13 +7,17 @@ use effdet_nn::native::Outputs;
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::anchors::Anchors;
-use crate::decode::{DecodeConfig, Frame, Layout, LevelOutput, decode, decode_candidates};
-use crate::device_cut::{Candidates, highest_logits};
+use crate::anchors::{AnchorLevel, Anchors};
+use crate::decode::{DecodeConfig, Frame, Layout, LevelOutput, check_counts, decode, decode_candidates};
+use crate::device_cut::{Candidates, LevelDims, can_cut, highest_logits};
 
 /// Head outputs of a batch on the host.
 #[derive(Clone, Debug)]
-pub struct HostOutputs(Values);
+pub struct HostOutputs {
+    /// Number of pictures.
+    batch: usize,
+    values: Values,
+}
 
 #[derive(Clone, Debug)]
 enum Values {
@@ -22,7 +26,7 @@ enum Values {
     /// Class logits of every level, then box codes.
     Native(Outputs),
     /// The highest logits of every picture with the box codes of their anchors, cut on the device.
-    Cut { pictures: Vec<Candidates>, limit: usize, bytes: usize },
+    Cut { pictures: Vec<Candidates>, levels: Vec<LevelDims>, limit: usize, bytes: usize },
 }
 
 /// Detections of every picture, best first, from outputs still on their device.
@@ -36,7 +40,7 @@ enum Values {
 /// - `frames`: one per picture
 ///
 /// # Errors
-/// [`Error::ReadBack`] if the device fails; else as [`decode`](fn@decode).
+/// [`Error::ReadBack`] if the device fails; else as [`decode`](fn@decode). Shapes are checked before anything is read.
 ///
 /// # Panics
 /// If there are not as many frames as pictures.
@@ -54,6 +58,10 @@ pub fn decode_batch(
     for outputs in [class_logits, box_deltas].into_iter().flatten() {
         assert_eq!(outputs.dims()[0], frames.len(), "one frame per picture");
     }
+    for maps in [class_logits, box_deltas] {
+        check_counts(maps.len(), anchors, num_classes)?;
+    }
+    check_dims(&level_dims(class_logits, box_deltas), anchors, num_classes)?;
     let outputs = match class_logits.first() {
         Some(map) if !is_on_host(&map.device()) => {
             HostOutputs::read_candidates(class_logits, box_deltas, num_classes, config.max_candidates)?
@@ -70,11 +78,13 @@ impl HostOutputs {
     /// [`Error::ReadBack`] if the device fails.
     pub fn read(class_logits: &[Tensor<4>], box_deltas: &[Tensor<4>]) -> Result<Self, Error> {
         let read = |tensors: &[Tensor<4>]| tensors.iter().map(read_back).collect::<Result<Vec<_>, _>>();
-        Ok(Self(Values::Read { class_logits: read(class_logits)?, box_deltas: read(box_deltas)? }))
+        let values = Values::Read { class_logits: read(class_logits)?, box_deltas: read(box_deltas)? };
+        Ok(Self { batch: class_logits.first().map_or(0, |map| map.dims()[0]), values })
     }
 
     /// Reads only what [`decode`](fn@decode) with this many candidates can use, in one transfer: the device finds the
-    /// highest logits. Where it cannot tell them from others, all is read.
+    /// highest logits. Where it cannot tell them from others, there are more than 2²⁴ anchors, or the maps do not belong
+    /// together (of which [`decode`](Self::decode) will say so), all is read.
     ///
     /// # Errors
     /// [`Error::ReadBack`] if the device fails.
@@ -84,15 +94,24 @@ impl HostOutputs {
         num_classes: usize,
         max_candidates: usize,
     ) -> Result<Self, Error> {
-        match highest_logits(class_logits, box_deltas, num_classes, max_candidates)? {
-            Some((pictures, bytes)) => Ok(Self(Values::Cut { pictures, limit: max_candidates, bytes })),
-            None => Self::read(class_logits, box_deltas),
+        let levels = level_dims(class_logits, box_deltas);
+        let mut batches = class_logits.iter().chain(box_deltas).map(|map| map.dims()[0]);
+        let batch = batches.next().unwrap_or(0);
+        let belong_together = class_logits.len() == box_deltas.len() && batches.all(|other| other == batch);
+        if belong_together
+            && can_cut(&levels, num_classes)
+            && let Some((pictures, bytes)) =
+                highest_logits(class_logits, box_deltas, num_classes, max_candidates)?
+        {
+            let values = Values::Cut { pictures, levels, limit: max_candidates, bytes };
+            return Ok(Self { batch, values });
         }
+        Self::read(class_logits, box_deltas)
     }
 
     /// Number of bytes that were read from the device.
     pub fn bytes_read(&self) -> usize {
-        match &self.0 {
+        match &self.values {
             Values::Read { class_logits, box_deltas } => {
                 let values = class_logits.iter().chain(box_deltas).map(Vec::len).sum::<usize>();
                 values * size_of::<f32>()
@@ -102,15 +121,16 @@ impl HostOutputs {
         }
     }
 
-    /// The outputs of a network's inference form: class logits of every level, then box codes.
-    pub fn native(outputs: Outputs) -> Self {
-        Self(Values::Native(outputs))
+    /// The outputs of a network's inference form for `batch` pictures: class logits of every level, then box codes.
+    pub fn native(outputs: Outputs, batch: usize) -> Self {
+        Self { batch, values: Values::Native(outputs) }
     }
 
     /// Detections of every picture, best first.
     ///
     /// # Errors
-    /// As [`decode`](fn@decode), and [`Error::Setting`] if fewer candidates were read than are asked for.
+    /// As [`decode`](fn@decode), and [`Error::Setting`] if fewer candidates were read than are asked for or there is not
+    /// one frame per picture.
     pub fn decode(
         &self,
         anchors: &Anchors,
@@ -124,7 +144,7 @@ impl HostOutputs {
     /// As [`decode`](Self::decode), every picture with settings of its own.
     ///
     /// # Errors
-    /// As [`decode`](fn@decode).
+    /// As [`decode`](Self::decode).
     ///
     /// # Panics
     /// If there are not as many settings as frames.
@@ -136,8 +156,16 @@ impl HostOutputs {
         frames: &[Option<Frame>],
     ) -> Result<Vec<Vec<Detection>>, Error> {
         assert_eq!(configs.len(), frames.len(), "settings for every picture");
+        if frames.len() != self.batch {
+            let value = format!("{} for {} pictures", frames.len(), self.batch);
+            return Err(Error::Setting { name: "number of frames", value, expected: "one per picture" });
+        }
+        if let Values::Cut { levels, .. } = &self.values {
+            check_counts(levels.len(), anchors, num_classes)?;
+            check_dims(levels, anchors, num_classes)?;
+        }
         let detect = |(picture, (frame, config)): (usize, (&Option<Frame>, &DecodeConfig))| {
-            if let Values::Cut { pictures, limit, .. } = &self.0 {
+            if let Values::Cut { pictures, limit, .. } = &self.values {
                 if config.max_candidates > *limit {
                     return Err(Error::Setting {
                         name: "max_candidates",
@@ -148,21 +176,21 @@ impl HostOutputs {
                 let candidates = &pictures[picture];
                 return decode_candidates(candidates, anchors, num_classes, config, frame.as_ref());
             }
-            let levels = self.picture(picture, frames.len());
+            let levels = self.picture(picture);
             decode(&levels, anchors, num_classes, config, frame.as_ref())
         };
         let detections: Vec<_> = frames.par_iter().zip(configs).enumerate().map(detect).collect();
         detections.into_iter().collect()
     }
 
-    /// The outputs of one of `batch` pictures.
-    fn picture(&self, index: usize, batch: usize) -> Vec<LevelOutput<'_>> {
-        match &self.0 {
+    /// The outputs of one picture.
+    fn picture(&self, index: usize) -> Vec<LevelOutput<'_>> {
+        match &self.values {
             Values::Read { class_logits, box_deltas } => {
                 let levels = class_logits.iter().zip(box_deltas);
                 let level = levels.map(|(logits, deltas)| LevelOutput {
-                    class_logits: part(logits, index, batch),
-                    box_deltas: part(deltas, index, batch),
+                    class_logits: part(logits, index, self.batch),
+                    box_deltas: part(deltas, index, self.batch),
                     layout: Layout::ChannelsFirst,
                 });
                 level.collect()
@@ -180,6 +208,37 @@ impl HostOutputs {
             Values::Cut { .. } => Vec::new(),
         }
     }
+}
+
+fn level_dims(class_logits: &[Tensor<4>], box_deltas: &[Tensor<4>]) -> Vec<LevelDims> {
+    let dims = |map: &Tensor<4>| {
+        let [_, channels, height, width] = map.dims();
+        [channels, height, width]
+    };
+    class_logits.iter().zip(box_deltas).map(|(logits, deltas)| [dims(logits), dims(deltas)]).collect()
+}
+
+/// Checks that the maps of all levels are those of the anchors.
+fn check_dims(levels: &[LevelDims], anchors: &Anchors, num_classes: usize) -> Result<(), Error> {
+    let anchors_per_cell = anchors.anchors_per_cell();
+    for ([logits, deltas], AnchorLevel { level, feature_size, .. }) in levels.iter().zip(anchors.levels()) {
+        for (tensor, dims, per_anchor) in [("class logits", logits, num_classes), ("box deltas", deltas, 4)] {
+            let channels = anchors_per_cell.saturating_mul(per_anchor);
+            if *dims == [channels, feature_size.height, feature_size.width] {
+                continue;
+            }
+            return Err(Error::LevelShape {
+                level: *level,
+                tensor,
+                expected: channels.saturating_mul(feature_size.area()),
+                actual: dims.iter().product(),
+                shape: format!(
+                    "{anchors_per_cell} anchors x {per_anchor} channels x {feature_size} cells, not {dims:?}"
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn part(values: &[f32], index: usize, batch: usize) -> &[f32] {

@@ -36,7 +36,7 @@ pub struct LevelOutput<'a> {
 pub struct DecodeConfig {
     /// Number of logits, of all anchors and classes, that go on to non-maximum suppression.
     pub max_candidates: usize,
-    /// Least score of a candidate; 0 keeps all, as the published metrics need.
+    /// Least score of a detection, also after a soft method has lowered it; 0 keeps all, as the published metrics need.
     pub score_threshold: f32,
     /// Number of detections per picture.
     pub max_detections: usize,
@@ -167,6 +167,8 @@ pub(crate) fn suppress(
     });
     let candidates = candidates.filter(|candidate| candidate.score >= config.score_threshold);
     let mut detections = nms_of_ranked(candidates, &config.nms, config.max_detections);
+    // Soft methods have lowered the scores. What falls below stands behind all that does not, so nothing is missed for it.
+    detections.retain(|detection| detection.score >= config.score_threshold);
     if let Some(frame) = frame {
         for detection in &mut detections {
             detection.bbox = detection.bbox.scale(frame.scale, frame.scale);
@@ -195,13 +197,17 @@ pub(crate) fn decode_candidates(
     Ok(suppress(order.into_iter(), anchors, num_classes, config, frame))
 }
 
-fn check_shapes(levels: &[LevelOutput<'_>], anchors: &Anchors, num_classes: usize) -> Result<(), Error> {
+/// Checks what does not depend on the maps of single levels.
+pub(crate) fn check_counts(levels: usize, anchors: &Anchors, num_classes: usize) -> Result<(), Error> {
     if num_classes == 0 {
         return Err(Error::Setting { name: "num_classes", value: "0".into(), expected: "at least 1" });
     }
-    if levels.len() != anchors.levels().len() {
-        return Err(Error::LevelCount { expected: anchors.levels().len(), actual: levels.len() });
-    }
+    let expected = anchors.levels().len();
+    if levels == expected { Ok(()) } else { Err(Error::LevelCount { expected, actual: levels }) }
+}
+
+fn check_shapes(levels: &[LevelOutput<'_>], anchors: &Anchors, num_classes: usize) -> Result<(), Error> {
+    check_counts(levels.len(), anchors, num_classes)?;
     let anchors_per_cell = anchors.anchors_per_cell();
     for (output, AnchorLevel { level, feature_size, .. }) in levels.iter().zip(anchors.levels()) {
         let check = |tensor, values: &[f32], per_anchor: usize| {

@@ -21,6 +21,24 @@ const PARTS: usize = 8;
 /// Steps, after which the interval is 2⁻⁴⁸ of what it was.
 const STEPS: usize = 16;
 
+/// Up to here single precision, in which places cross to the host, has every whole number.
+const EXACT: usize = 1 << 24;
+
+/// `[channels, height, width]` of the class logits and of the box codes of a level.
+pub(crate) type LevelDims = [[usize; 3]; 2];
+
+/// Whether the maps of all levels belong together, so that [`highest_logits`] can take them.
+pub(crate) fn can_cut(levels: &[LevelDims], num_classes: usize) -> bool {
+    let fits = |[[channels, rows, columns], deltas]: &LevelDims| {
+        channels.is_multiple_of(num_classes) && *deltas == [channels / num_classes * 4, *rows, *columns]
+    };
+    let anchors = |[_, [channels, rows, columns]]: &LevelDims| channels / 4 * rows * columns;
+    !levels.is_empty()
+        && (1..=EXACT).contains(&num_classes)
+        && levels.iter().all(fits)
+        && levels.iter().map(anchors).sum::<usize>() <= EXACT
+}
+
 /// The highest logits of a picture and the box codes of their anchors.
 pub(crate) type Candidates = Vec<(Logit, [f32; 4])>;
 
@@ -29,6 +47,7 @@ pub(crate) type Candidates = Vec<(Logit, [f32; 4])>;
 /// among them, or values closer to each other than 2⁻⁴⁸ of their range.
 ///
 /// # Shapes
+/// As [`can_cut`] wants them, all of one batch:
 /// - `class_logits`: for each level `[batch, anchors · classes, height, width]`
 /// - `box_deltas`: for each level `[batch, anchors · 4, height, width]`
 ///
@@ -73,7 +92,7 @@ pub(crate) fn highest_logits(
     let class = index.remainder_scalar(num_classes as i64);
     let deltas = deltas.gather(1, anchor.clone().unsqueeze_dim::<3>(2).repeat_dim(2, 4));
 
-    // Anchors and classes are small enough for single precision, their product is not.
+    // Anchors and classes are small enough for single precision (`can_cut`), their product is not.
     let number = |tensor: Tensor<2, Int>| tensor.cast(FloatDType::F32).unsqueeze_dim::<3>(2);
     let rows = Tensor::cat(vec![value.unsqueeze_dim::<3>(2), number(anchor), number(class), deltas], 2);
     let exact = (groups_exact * exact).unsqueeze_dim::<3>(2).repeat_dim(2, 7);
@@ -187,4 +206,18 @@ fn place_of_each(counts: Tensor<2, Int>, count: usize) -> Tensor<2, Int> {
         last = last.mask_where(reached, middle);
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_maps_that_belong_together_and_whose_anchors_can_be_numbered_are_cut() {
+        let level = |anchors: usize, side: usize| [[anchors * 7, side, side], [anchors * 4, side, side]];
+        assert!(can_cut(&[level(9, 8), level(9, 4)], 7));
+        assert!(!can_cut(&[level(9, 8)], 0) && !can_cut(&[level(9, 8)], 8) && !can_cut(&[], 7));
+        assert!(!can_cut(&[[[63, 8, 8], [36, 8, 4]]], 7) && !can_cut(&[[[63, 8, 8], [32, 8, 8]]], 7));
+        assert!(can_cut(&[level(1, 4096)], 7) && !can_cut(&[level(1, 4096), level(1, 1)], 7));
+    }
 }

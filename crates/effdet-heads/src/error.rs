@@ -69,13 +69,15 @@ pub enum Error {
         source: Box<Error>,
     },
     /// Labels made for other anchors.
-    #[error("picture {picture} has {actual} labels for {expected} anchors")]
+    #[error("picture {picture} has {actual} {what} for {expected} anchors")]
     LabelCount {
         /// Its place in the batch.
         picture: usize,
+        /// `labels`, or the `boxes` that belong to them.
+        what: &'static str,
         /// Number of anchors.
         expected: usize,
-        /// Number of labels.
+        /// Number of labels or boxes.
         actual: usize,
     },
     /// A label that the class head has no logit for.

@@ -65,8 +65,11 @@ impl DetectionLossConfig {
         check("label_smoothing", self.label_smoothing, unit(self.label_smoothing), "between 0 and 1")?;
         check("delta", self.delta, positive(self.delta) && self.delta > 0.0, "a positive number")?;
         check("box_loss_weight", self.box_loss_weight, positive(self.box_loss_weight), "at least 0")?;
-        for weight in self.class_weights.iter().flatten() {
-            check("a class weight", *weight, positive(*weight), "at least 0")?;
+        for (class, &weight) in self.class_weights.iter().flatten().enumerate() {
+            if !positive(weight) {
+                let value = format!("{weight} for class {class} (counted from 0)");
+                return Err(Error::Setting { name: "a class weight", value, expected: "at least 0" });
+            }
         }
         Ok(DetectionLoss { config: self.clone() })
     }
@@ -110,7 +113,8 @@ impl DetectionLoss {
     /// - `box_deltas`: for each level `[batch, anchors · 4, height, width]`
     ///
     /// # Errors
-    /// If the outputs do not fit the targets, or a label or the class weights do not fit the number of classes.
+    /// If the outputs do not fit the targets, there is no picture, or a label or the class weights do not fit the number
+    /// of classes.
     pub fn forward(
         &self,
         class_logits: &[Tensor<4>],
@@ -137,6 +141,9 @@ impl DetectionLoss {
         if !(normalizer.is_finite() && normalizer > 0.0) {
             let value = normalizer.to_string();
             return Err(Error::Setting { name: "normalizer", value, expected: "a positive number" });
+        }
+        if targets.labels().is_empty() {
+            return Err(Error::Setting { name: "batch size", value: "0".into(), expected: "at least 1" });
         }
         let num_classes = self.check_shapes(class_logits, box_deltas, targets)?;
         check_classes(targets, num_classes)?;

@@ -73,8 +73,8 @@ impl NmsConfig {
 ///
 /// Boxes are taken in the order of their scores, those of equal score in the order of `candidates`. Soft
 /// methods take them in the order of the scores as reduced so far and return these. Candidates with a NaN or
-/// infinite score or coordinate are dropped. NaN settings disable what they control; [`NmsConfig::validate`]
-/// finds them.
+/// infinite score or coordinate are dropped. A NaN `iou_threshold` suppresses nothing; under soft methods a NaN
+/// `score_threshold` drops everything, a NaN sigma what overlaps. [`NmsConfig::validate`] finds them.
 ///
 /// # Reference
 /// Hard: torchvision `ops.batched_nms`. Soft: effdet `soft_nms.batched_soft_nms`; Bodla et al. 2017. Differs:

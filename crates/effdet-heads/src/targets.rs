@@ -297,12 +297,14 @@ impl BatchTargets {
     /// A batch of labels made before.
     ///
     /// # Errors
-    /// [`Error::LabelCount`] if a picture has not one label for each anchor.
+    /// [`Error::LabelCount`] if a picture has not one label and one box for each anchor.
     pub fn new(anchors: Arc<Anchors>, labels: Vec<AnchorLabels>) -> Result<Self, Error> {
         for (picture, labels) in labels.iter().enumerate() {
-            let actual = labels.classes.len();
-            if actual != anchors.len() || labels.boxes.len() != actual {
-                return Err(Error::LabelCount { picture, expected: anchors.len(), actual });
+            let expected = anchors.len();
+            for (what, actual) in [("labels", labels.classes.len()), ("boxes", labels.boxes.len())] {
+                if actual != expected {
+                    return Err(Error::LabelCount { picture, what, expected, actual });
+                }
             }
         }
         Ok(Self { anchors, labels })

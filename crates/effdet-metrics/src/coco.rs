@@ -9,6 +9,6 @@ mod report;
 
 pub(crate) use accumulate::{Curve, hits_for_recall};
 pub use evaluate::CocoEvaluator;
-pub(crate) use params::check_iou_thresholds;
+pub(crate) use params::check_iou;
 pub use params::{AreaRange, CocoParams};
 pub use report::{ClassMetrics, CocoMetrics, CocoReport};

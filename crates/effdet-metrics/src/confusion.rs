@@ -10,11 +10,15 @@ pub struct ConfusionOptions {
     pub iou: f64,
     /// Score from which a detection counts; 0.25.
     pub score: f64,
+    /// Treat objects with [`Annotation::ignore`](crate::Annotation::ignore) set (VOC's difficult ones) and group-of boxes
+    /// as crowds: a detection on one is not counted, as in the metrics of VOC and OpenImages. COCO's counts them, so the
+    /// default is not to.
+    pub use_ignore_flag: bool,
 }
 
 impl Default for ConfusionOptions {
     fn default() -> Self {
-        Self { iou: 0.5, score: 0.25 }
+        Self { iou: 0.5, score: 0.25, use_ignore_flag: false }
     }
 }
 
@@ -50,13 +54,17 @@ impl ConfusionMatrix {
 /// set that nothing found.
 ///
 /// # Errors
-/// [`Error::Option`] for an `iou` outside `[0, 1]`.
+/// [`Error::Option`] for an `iou` outside `[0, 1]` or a `score` that is NaN.
 pub fn confusion_matrix(
     truth: &GroundTruth,
     detections: &Detections,
     options: ConfusionOptions,
 ) -> Result<ConfusionMatrix, Error> {
-    crate::coco::check_iou_thresholds(&[options.iou])?;
+    let ConfusionOptions { iou, score, use_ignore_flag } = options;
+    crate::coco::check_iou("iou", iou)?;
+    if score.is_nan() {
+        return Err(Error::Option { option: "score", reason: "is NaN".into() });
+    }
     let located = detections.against(truth)?;
     let classes = truth.categories().len();
     let mut counts = vec![vec![0u64; classes + 1]; classes + 1];
@@ -64,7 +72,7 @@ pub fn confusion_matrix(
     let mut kept: Vec<(u32, u32)> = located
         .order
         .iter()
-        .filter(|&&p| located.entries[p as usize].score >= options.score)
+        .filter(|&&p| located.entries[p as usize].score >= score)
         .map(|&p| (located.image_of(p), p))
         .collect();
     kept.sort_unstable();
@@ -82,10 +90,10 @@ pub fn confusion_matrix(
         let class = |j: usize| located.category_of(found[j].1);
 
         let mut pairs: Vec<(f64, bool, f64, usize, usize)> = Vec::new();
-        for i in (0..objects.len()).filter(|&i| !object(i).is_crowd) {
+        for i in (0..objects.len()).filter(|&i| !object(i).is_region(use_ignore_flag)) {
             for j in 0..found.len() {
                 let overlap = entry(j).edges.iou(&object(i).edges);
-                if overlap >= options.iou && overlap > 0.0 {
+                if overlap >= iou && overlap > 0.0 {
                     pairs.push((overlap, object(i).category as usize == class(j), entry(j).score, i, j));
                 }
             }
@@ -95,22 +103,28 @@ pub fn confusion_matrix(
         for (_, _, _, i, j) in pairs {
             if !object_taken[i] && !found_taken[j] {
                 (object_taken[i], found_taken[j]) = (true, true);
-                counts[object(i).category as usize][class(j)] += 1;
+                if !object(i).is_left_out(use_ignore_flag) {
+                    counts[object(i).category as usize][class(j)] += 1;
+                }
             }
         }
         for i in (0..objects.len()).filter(|&i| !object_taken[i]) {
             let labelled = object(i);
-            if !(labelled.is_crowd || labelled.ignore) {
+            if !(labelled.is_region(use_ignore_flag) || labelled.ignore) {
                 counts[labelled.category as usize][classes] += 1;
             }
         }
         for j in (0..found.len()).filter(|&j| !found_taken[j]) {
-            let in_crowd = objects.iter().map(|&p| &truth.boxes[p as usize]).any(|crowd| {
-                crowd.is_crowd
-                    && crowd.category as usize == class(j)
-                    && entry(j).edges.ioa(&crowd.edges) >= options.iou
+            let on_left_out = objects.iter().map(|&p| &truth.boxes[p as usize]).any(|object| {
+                let edges = &entry(j).edges;
+                let overlap = if object.is_region(use_ignore_flag) {
+                    edges.ioa(&object.edges)
+                } else {
+                    edges.iou(&object.edges)
+                };
+                object.is_left_out(use_ignore_flag) && object.category as usize == class(j) && overlap >= iou
             });
-            if !in_crowd {
+            if !on_left_out {
                 counts[classes][class(j)] += 1;
             }
         }

@@ -11,11 +11,15 @@ pub struct CurveOptions {
     pub iou: f64,
     /// Detections per image and class that count, by score; 100.
     pub max_detections: usize,
+    /// Treat objects with [`Annotation::ignore`](crate::Annotation::ignore) set (VOC's difficult ones) and group-of boxes
+    /// as neither to be found nor to be missed, as the metrics of VOC and OpenImages do. COCO's counts them, so the
+    /// default is not to.
+    pub use_ignore_flag: bool,
 }
 
 impl Default for CurveOptions {
     fn default() -> Self {
-        Self { iou: 0.5, max_detections: 100 }
+        Self { iou: 0.5, max_detections: 100, use_ignore_flag: false }
     }
 }
 
@@ -39,7 +43,7 @@ pub struct ScoreCurves {
 pub struct ClassCurve {
     /// Name of the class, or `all`.
     pub name: String,
-    /// Labelled objects, crowds left out.
+    /// Labelled objects that count; crowds do not.
     pub ground_truth: usize,
     /// Thresholds, descending.
     pub score: Vec<f64>,
@@ -85,9 +89,10 @@ pub fn score_curves(
     detections: &Detections,
     options: CurveOptions,
 ) -> Result<ScoreCurves, Error> {
-    crate::coco::check_iou_thresholds(&[options.iou])?;
+    crate::coco::check_iou("iou", options.iou)?;
     let located = detections.against(truth)?;
-    let matches = match_categories(truth, &located, options.iou, options.max_detections);
+    let CurveOptions { iou, max_detections, use_ignore_flag } = options;
+    let matches = match_categories(truth, &located, iou, max_detections, use_ignore_flag);
     let names = distinct_names(truth.categories());
     let per_class =
         names.into_iter().zip(&matches).map(|(name, m)| curve(name, &m.counted, m.objects)).collect();

@@ -71,6 +71,18 @@ pub(crate) struct Labelled {
     pub(crate) is_group_of: bool,
 }
 
+impl Labelled {
+    /// Whether it is many objects in one, of which a detection may be any part.
+    pub(crate) fn is_region(&self, use_ignore_flag: bool) -> bool {
+        self.is_crowd || (use_ignore_flag && self.is_group_of)
+    }
+
+    /// Whether it is neither to be found nor to be missed.
+    pub(crate) fn is_left_out(&self, use_ignore_flag: bool) -> bool {
+        self.is_region(use_ignore_flag) || (use_ignore_flag && self.ignore)
+    }
+}
+
 /// Images, categories and labelled objects of a data set.
 #[derive(Debug, Clone, Default)]
 pub struct GroundTruth {

@@ -1,7 +1,7 @@
 use effdet_core::Detection;
 
 use crate::findings::{FindingKind, Findings};
-use crate::id::{Interner, check_count};
+use crate::id::{Interner, check_count, padded_number};
 use crate::{BoxEdges, Category, Error, GroundTruth, Id};
 
 /// One detected object on one image.
@@ -86,8 +86,9 @@ impl Detections {
         let known = |id: &Id| truth.images().binary_search(id).is_ok();
         self.images.map_ids(|id| match id {
             Id::Text(name) if !known(id) => {
-                let stem = name.rsplit_once('.').map(|(stem, _)| Id::from(stem));
-                stem.filter(known)
+                let (stem, _) = name.rsplit_once('.')?;
+                let unpadded = padded_number(stem).map(Id::Int);
+                [Some(Id::from(stem)), unpadded].into_iter().flatten().find(known)
             }
             _ => None,
         });

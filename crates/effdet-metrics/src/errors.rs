@@ -17,11 +17,15 @@ pub struct ErrorOptions {
     pub background_iou: f64,
     /// Detections per image and class that count, by score; 100.
     pub max_detections: usize,
+    /// Treat objects with [`Annotation::ignore`](crate::Annotation::ignore) set (VOC's difficult ones) and group-of boxes
+    /// as neither to be found nor to be missed, as the metrics of VOC and OpenImages do. COCO's counts them, so the
+    /// default is not to.
+    pub use_ignore_flag: bool,
 }
 
 impl Default for ErrorOptions {
     fn default() -> Self {
-        Self { iou: 0.5, background_iou: 0.1, max_detections: 100 }
+        Self { iou: 0.5, background_iou: 0.1, max_detections: 100, use_ignore_flag: false }
     }
 }
 
@@ -136,13 +140,15 @@ pub fn error_breakdown(
     detections: &Detections,
     options: ErrorOptions,
 ) -> Result<ErrorBreakdown, Error> {
-    crate::coco::check_iou_thresholds(&[options.iou, options.background_iou])?;
-    if options.background_iou > options.iou {
-        let reason = "must not be above `iou`".into();
+    let ErrorOptions { iou, background_iou, max_detections, use_ignore_flag } = options;
+    crate::coco::check_iou("iou", iou)?;
+    crate::coco::check_iou("background_iou", background_iou)?;
+    if background_iou > iou {
+        let reason = format!("{background_iou} is above `iou`, {iou}");
         return Err(Error::Option { option: "background_iou", reason });
     }
     let located = detections.against(truth)?;
-    let matches = match_categories(truth, &located, options.iou, options.max_detections);
+    let matches = match_categories(truth, &located, iou, max_detections, use_ignore_flag);
     let found: HashSet<u32> = matches.iter().flat_map(|m| m.found.iter().copied()).collect();
     let (by_image, starts) = truth.by_image();
 
@@ -152,7 +158,7 @@ pub fn error_breakdown(
         let (mut same, mut other) = ((0.0, None), (0.0, None));
         for &position in &by_image[starts[image]..starts[image + 1]] {
             let object = &truth.boxes[position as usize];
-            if object.is_crowd {
+            if object.is_left_out(use_ignore_flag) {
                 continue;
             }
             let overlap = edges.iou(&object.edges);
@@ -161,14 +167,14 @@ pub fn error_breakdown(
                 *best = (overlap, Some(position));
             }
         }
-        let near = options.background_iou..options.iou;
+        let near = background_iou..iou;
         let (kind, object) = if near.contains(&same.0) && same.1.is_some() {
             (Kind::Localisation, same.1)
-        } else if other.0 >= options.iou && other.1.is_some() {
+        } else if other.0 >= iou && other.1.is_some() {
             (Kind::Class, other.1)
-        } else if same.0 >= options.iou && same.1.is_some() {
+        } else if same.0 >= iou && same.1.is_some() {
             (Kind::Duplicate, None)
-        } else if f64::max(same.0, other.0) < options.background_iou {
+        } else if f64::max(same.0, other.0) < background_iou {
             (Kind::Background, None)
         } else {
             (Kind::Both, None)
@@ -185,7 +191,7 @@ pub fn error_breakdown(
         mistakes.iter().flatten().flatten().filter_map(|mistake| mistake.object).collect();
     let mut missed = vec![0usize; matches.len()];
     for (position, object) in (0u32..).zip(&truth.boxes) {
-        if !object.is_crowd && !found.contains(&position) && !about.contains(&position) {
+        if !object.is_left_out(use_ignore_flag) && !found.contains(&position) && !about.contains(&position) {
             missed[object.category as usize] += 1;
         }
     }

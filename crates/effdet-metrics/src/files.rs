@@ -133,6 +133,17 @@ pub struct DiagnosisOptions {
     pub errors: ErrorOptions,
 }
 
+impl DiagnosisOptions {
+    /// Sets `use_ignore_flag` of all three: objects marked to be ignored and group-of boxes do not count, as in the
+    /// metrics of VOC and OpenImages.
+    pub fn with_ignore_flag(mut self, use_ignore_flag: bool) -> Self {
+        self.confusion.use_ignore_flag = use_ignore_flag;
+        self.curves.use_ignore_flag = use_ignore_flag;
+        self.errors.use_ignore_flag = use_ignore_flag;
+        self
+    }
+}
+
 /// Where a detector errs, of any format.
 #[derive(Debug, Clone, Serialize)]
 pub struct Diagnosis {
@@ -155,4 +166,43 @@ pub fn diagnose(loaded: &Loaded, options: DiagnosisOptions) -> Result<Diagnosis,
         curves: score_curves(truth, detections, options.curves)?,
         errors: error_breakdown(truth, detections, options.errors)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Annotation, BoxEdges, Category, DetectionRecord, ErrorCounts};
+
+    #[test]
+    fn with_the_ignore_flag_neither_difficult_objects_nor_groups_count() {
+        let at = |x: f64, width: f64| BoxEdges::from_xywh([x, 0.0, width, 10.0]);
+        let object = |bbox| Annotation::new(1i64, 1i64, bbox);
+        let difficult = Annotation { ignore: true, ..object(at(100.0, 10.0)) };
+        let group = Annotation { is_group_of: true, ..object(at(200.0, 100.0)) };
+        let objects = [object(at(0.0, 10.0)), difficult, group];
+        let truth = GroundTruth::new([1i64.into()], [Category::new(1i64, "cat")], objects).unwrap();
+        let mut detections = Detections::new();
+        // The object, the difficult one twice, two parts of the group.
+        for (x, score) in [(0.0, 0.9), (100.0, 0.8), (100.0, 0.7), (210.0, 0.6), (230.0, 0.5)] {
+            let (image_id, category_id) = (1i64.into(), 1i64.into());
+            detections.push(DetectionRecord { image_id, category_id, bbox: at(x, 10.0), score });
+        }
+        let loaded = Loaded { truth, detections };
+        let coco = diagnose(&loaded, DiagnosisOptions::default()).unwrap();
+        assert_eq!(coco.curves.all.ground_truth, 3);
+        assert_eq!(coco.confusion.counts, [[2, 1], [3, 0]]);
+        let voc = diagnose(&loaded, DiagnosisOptions::default().with_ignore_flag(true)).unwrap();
+        assert_eq!((voc.curves.all.ground_truth, &voc.curves.all.precision[..]), (1, &[1.0][..]));
+        assert_eq!(voc.errors.counts, ErrorCounts::default());
+        assert!((voc.errors.ap - 1.0).abs() < 1e-12);
+        assert_eq!(voc.confusion.counts, [[1, 0], [0, 0]]);
+    }
+
+    #[test]
+    fn a_least_score_that_is_no_number_is_refused() {
+        let mut options = DiagnosisOptions::default();
+        options.confusion.score = f64::NAN;
+        let error = diagnose(&Loaded::default(), options).unwrap_err();
+        assert_eq!(error.to_string(), "score: is NaN");
+    }
 }

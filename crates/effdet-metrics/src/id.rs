@@ -8,8 +8,9 @@ use crate::Error;
 
 /// Id of an image or a category: a number, or a text that is none.
 ///
-/// A text that is a decimal number becomes that number, because data sets mix `2299` and `"2299"` for one
-/// image. Numbers sort before texts.
+/// A text that is a number as we would write it becomes that number, because data sets mix `2299` and `"2299"` for one
+/// image. With zeros in front it stays a text: `1` and `001` are two pictures. Where there is but one of them, the other
+/// finds it: COCO's `397133` is the picture that some call `000000397133`. Numbers sort before texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Id {
@@ -49,13 +50,18 @@ impl From<u32> for Id {
 
 impl From<&str> for Id {
     fn from(text: &str) -> Self {
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        match text.parse() {
-            Ok(n) if decimal => Self::Int(n),
+        match text.parse::<i64>() {
+            Ok(n) if n.to_string() == text => Self::Int(n),
             _ => Self::Text(text.into()),
         }
     }
+}
+
+/// The number that stands in a text behind zeros.
+pub(crate) fn padded_number(text: &str) -> Option<i64> {
+    let is_padded =
+        text.len() > 1 && text.starts_with('0') && text.bytes().all(|digit| digit.is_ascii_digit());
+    if is_padded { text.parse().ok() } else { None }
 }
 
 impl fmt::Display for Id {
@@ -145,11 +151,33 @@ impl Interner {
         other.ids.into_iter().map(|id| self.intern(id)).collect()
     }
 
-    /// For each of the interned ids, its position among the sorted `known` ones.
+    /// For each of the interned ids, its position among the sorted `known` ones. One that is not known goes by its
+    /// number, with zeros in front on one side, if only one known id has it.
     pub(crate) fn resolve<T>(&self, known: &[T], id_of: impl Fn(&T) -> &Id) -> Vec<Option<u32>> {
-        let position = |id| known.binary_search_by(|k| id_of(k).cmp(id)).ok().map(|i| i as u32);
-        self.ids.iter().map(position).collect()
+        let exact = |id: &Id| known.binary_search_by(|k| id_of(k).cmp(id)).ok().map(|i| i as u32);
+        let mut padded: Option<HashMap<i64, Option<u32>>> = None;
+        let mut by_number = |id: &Id| match id {
+            Id::Text(text) => exact(&Id::Int(padded_number(text)?)),
+            Id::Int(n) => {
+                let padded = padded.get_or_insert_with(|| padded_numbers(known.iter().map(&id_of)));
+                padded.get(n).copied().flatten()
+            }
+        };
+        self.ids.iter().map(|id| exact(id).or_else(|| by_number(id))).collect()
     }
+}
+
+/// The positions of texts by the number that stands in them behind zeros; none where several have it.
+fn padded_numbers<'a>(ids: impl Iterator<Item = &'a Id>) -> HashMap<i64, Option<u32>> {
+    let mut positions: HashMap<i64, Option<u32>> = HashMap::new();
+    for (position, id) in (0u32..).zip(ids) {
+        if let Id::Text(text) = id
+            && let Some(number) = padded_number(text)
+        {
+            positions.entry(number).and_modify(|known| *known = None).or_insert(Some(position));
+        }
+    }
+    positions
 }
 
 /// Checks that `count` things can be numbered by `u32`.
@@ -167,10 +195,32 @@ mod tests {
         assert_eq!(parse("2299").unwrap(), parse("\"2299\"").unwrap());
         assert_eq!(parse("2299.0").unwrap(), Id::Int(2299));
         assert_eq!(parse("\"-7\"").unwrap(), Id::Int(-7));
-        for text in ["2007_000027", "+7", "", "-", "99999999999999999999"] {
+        for text in ["2007_000027", "+7", "007", "-0", "", "-", "99999999999999999999"] {
             assert_eq!(Id::from(text), Id::Text(text.into()));
         }
         assert!(parse("1.5").is_err() && parse("null").is_err() && parse("18446744073709551615").is_err());
+    }
+
+    #[test]
+    fn zeros_in_front_tell_ids_apart_only_where_both_are_known() {
+        let resolve = |id: &str, known: &[&str]| {
+            let mut ids = Interner::default();
+            ids.intern(id.into());
+            let mut known: Vec<Id> = known.iter().map(|text| Id::from(*text)).collect();
+            known.sort_unstable();
+            ids.resolve(&known, |id| id)[0].map(|position| known[position as usize].to_string())
+        };
+        let cases: [(&str, &[&str], Option<&str>); 6] = [
+            ("1", &["1", "01"], Some("1")),
+            ("01", &["1", "01"], Some("01")),
+            ("000000397133", &["397133", "5"], Some("397133")),
+            ("5", &["000005", "000006"], Some("000005")),
+            ("5", &["05", "005"], None),
+            ("5", &["50", "a5"], None),
+        ];
+        for (id, known, found) in cases {
+            assert_eq!(resolve(id, known).as_deref(), found, "{id} among {known:?}");
+        }
     }
 
     #[test]

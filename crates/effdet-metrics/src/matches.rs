@@ -20,20 +20,24 @@ pub(crate) struct Counted {
 /// What became of the detections of one category.
 pub(crate) struct Matches {
     pub(crate) counted: Vec<Counted>,
-    /// Objects that are no crowds.
+    /// Objects that count.
     pub(crate) objects: usize,
     /// Positions of the objects that were found.
     pub(crate) found: Vec<u32>,
 }
 
+/// Matches the detections of every category. With `use_ignore_flag`, objects with `ignore` set and group-of boxes count
+/// as little as crowds.
 pub(crate) fn match_categories(
     truth: &GroundTruth,
     located: &Located<'_>,
     iou: f64,
     max_detections: usize,
+    use_ignore_flag: bool,
 ) -> Vec<Matches> {
     let order = truth.by_category_and_image();
-    let targets: Vec<Target> = order.iter().map(|&p| Target::of(&truth.boxes[p as usize], p)).collect();
+    let target_of = if use_ignore_flag { Target::with_ignore_flag } else { Target::of };
+    let targets: Vec<Target> = order.iter().map(|&p| target_of(&truth.boxes[p as usize], p)).collect();
     let everything = [AreaRange::new("all", f64::NEG_INFINITY, f64::INFINITY)];
     let category_of = |p: &u32| truth.boxes[*p as usize].category as usize;
     let table = || ImageTable::new(truth.images().len());

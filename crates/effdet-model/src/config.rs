@@ -1,7 +1,7 @@
 //! Everything a detector is built from, as one value.
 
 use burn::tensor::Device;
-use effdet_backbones::{BackboneConfig, FeatureLocation};
+use effdet_backbones::{BackboneConfig, FeatureInfo, FeatureLocation};
 use effdet_bifpn::{BiFpnConfig, Downsample, FpnGraph};
 use effdet_core::ImageSize;
 use effdet_heads::{AnchorConfig, AnchorScale, DecodeConfig, HeadConfig, HeadOutput};
@@ -219,9 +219,26 @@ impl EfficientDetConfig {
     /// The feature network's part of the configuration.
     ///
     /// # Errors
-    /// What the backbone's name gives.
+    /// What the backbone's name or the graph gives; [`Error::Value`] if a feature map of the backbone has another stride
+    /// than the level of the graph that it goes to.
     pub fn fpn_config(&self) -> Result<BiFpnConfig, Error> {
         let features = self.backbone_config()?.feature_info()?;
+        self.fpn.validate()?;
+        for (feature, level) in features.iter().zip(self.fpn.min_level..=self.fpn.max_level) {
+            let stride = 1usize << level;
+            if feature.reduction != stride {
+                let FeatureInfo { index, reduction, .. } = feature;
+                return Err(Error::Value {
+                    model: self.name.clone(),
+                    what: "the stride of a feature map",
+                    value: format!(
+                        "{reduction} (map {index} of {}), but level {level} of the feature network has {stride}",
+                        self.backbone
+                    ),
+                    expected: "the levels of its graph must be those of the backbone's maps",
+                });
+            }
+        }
         let (downsample, upsample) = if self.bilinear {
             (Downsample::Resize(ResizeMode::Bilinear), ResizeMode::Bilinear)
         } else {

@@ -1,6 +1,6 @@
 //! The detector's inference form: compiled for the processor or device it runs on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::tensor::Tensor;
 use effdet_core::ImageSize;
@@ -11,8 +11,9 @@ use effdet_nn::record;
 
 use crate::{EfficientDet, HeadOutputs};
 
-/// How many picture sizes stay compiled; a further one replaces the oldest.
-const CACHED_SHAPES: usize = 4;
+/// How many picture sizes stay compiled; a further one replaces the oldest. With fewer than the views of a picture in
+/// different sizes have, every view would be compiled again.
+const CACHED_SHAPES: usize = 16;
 
 /// A network compiled for each size of picture it has seen.
 ///
@@ -26,23 +27,31 @@ pub struct Inference {
 }
 
 /// Programs by `[channels, height, width]` of a picture, or why there is none: that is not found out again for every batch.
-type Cache<T> = Mutex<Vec<([usize; 3], Result<T, String>)>>;
+type Cache<T> = Mutex<Vec<([usize; 3], Slot<T>)>>;
+
+/// Filled by the first who needs it, while others go on with other sizes.
+type Slot<T> = Arc<OnceLock<Result<T, String>>>;
 
 fn cached<T: Clone>(
     cache: &Cache<T>,
     shape: [usize; 3],
     compile: impl FnOnce() -> Result<T, String>,
 ) -> Result<T, String> {
+    slot(cache, shape).get_or_init(compile).clone()
+}
+
+/// The place of a size in the cache, made where there is none.
+fn slot<T>(cache: &Cache<T>, shape: [usize; 3]) -> Slot<T> {
     let mut programs = cache.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, program)) = programs.iter().find(|(of, _)| *of == shape) {
-        return program.clone();
+    if let Some((_, slot)) = programs.iter().find(|(of, _)| *of == shape) {
+        return Arc::clone(slot);
     }
-    let program = compile();
     if programs.len() == CACHED_SHAPES {
         drop(programs.remove(0));
     }
-    programs.push((shape, program.clone()));
-    program
+    let slot = Slot::default();
+    programs.push((shape, Arc::clone(&slot)));
+    slot
 }
 
 /// Class logits of every level, then box codes.
@@ -79,7 +88,8 @@ impl Inference {
     /// Gives back the memory that batches hold on devices.
     pub fn forget_batches(&self) {
         let programs = self.device_programs.lock().unwrap_or_else(PoisonError::into_inner);
-        programs.iter().filter_map(|(_, program)| program.as_ref().ok()).for_each(DeviceProgram::forget);
+        let compiled = programs.iter().filter_map(|(_, slot)| slot.get()?.as_ref().ok());
+        compiled.for_each(DeviceProgram::forget);
     }
 
     /// The same for a device that is not the processor.
@@ -119,6 +129,28 @@ impl Inference {
             ImageSize { height, width }
         };
         let sizes = (0..outputs.maps() / 2).map(size).collect();
-        (HostOutputs::native(outputs), sizes)
+        let batch = pictures.len() / program.input_shape().iter().product::<usize>().max(1);
+        (HostOutputs::native(outputs, batch), sizes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_sizes_in_turn_are_compiled_once_each() {
+        let cache: Cache<usize> = Mutex::default();
+        let mut compiled = 0;
+        for _ in 0..2 {
+            for side in 0..16 {
+                let program = cached(&cache, [3, side, side], || {
+                    compiled += 1;
+                    Ok(side)
+                });
+                assert_eq!(program, Ok(side));
+            }
+        }
+        assert_eq!(compiled, 16);
     }
 }

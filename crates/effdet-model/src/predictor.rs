@@ -12,7 +12,7 @@ use effdet_nn::native::{self, DeviceProgram, Program};
 use crate::{EfficientDet, EfficientDetConfig, Error, HeadOutputs, Inference};
 
 /// How many input sizes keep their anchors; a picture of a further size replaces the oldest.
-const CACHED_SIZES: usize = 8;
+const CACHED_SIZES: usize = 16;
 
 /// What the network gives for a batch, on the host.
 #[derive(Clone, Debug)]

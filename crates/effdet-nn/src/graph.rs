@@ -155,7 +155,7 @@ impl ConvOp {
     /// Whether the sizes fit each other.
     fn check(&self) -> Result<(), String> {
         let Self { in_channels, out_channels, kernel, stride, dilation, groups, .. } = *self;
-        let whole = |channels: usize| groups > 0 && channels % groups == 0;
+        let whole = |channels: usize| groups > 0 && channels.is_multiple_of(groups);
         if [kernel, stride, dilation].contains(&0) || !whole(in_channels) || !whole(out_channels) {
             return Err(format!(
                 "a convolution of {in_channels} to {out_channels} channels in {groups} groups, kernel {kernel}, stride \

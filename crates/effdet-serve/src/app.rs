@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::batcher::Batcher;
+use crate::body::discard_sent;
 use crate::detect::{PIXELS_PER_PERMIT, detect};
 use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Metrics};
 use crate::refusal::Refusal;
@@ -125,13 +126,17 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     Ok(([(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE))], text).into_response())
 }
 
-async fn unknown(uri: Uri) -> Refusal {
-    let message = format!("there is nothing at {}", uri.path());
+async fn unknown(request: Request) -> Refusal {
+    let (head, body) = request.into_parts();
+    discard_sent(&head.headers, body).await;
+    let message = format!("there is nothing at {}", head.uri.path());
     Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Refusal {
-    let message = format!("{method} is not for {}", uri.path());
+async fn wrong_method(request: Request) -> Refusal {
+    let (head, body) = request.into_parts();
+    discard_sent(&head.headers, body).await;
+    let message = format!("{} is not for {}", head.method, head.uri.path());
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 

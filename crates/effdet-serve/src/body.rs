@@ -1,6 +1,9 @@
-//! The body of a request: limited in length and time, and the picture in it.
+//! Bodies: that of a request, limited in length and time, and the picture in it; that of a drawn picture.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -8,6 +11,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -22,6 +26,8 @@ const FIELD: &str = "image";
 /// connection on unread data resets it, and the answer is lost.
 const DISCARD_BYTES: usize = 64 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
+/// How much of an answer is handed over at once, about what a connection takes in before it is sent.
+const PIECE: usize = 64 << 10;
 
 /// A picture as it was sent.
 #[derive(Debug)]
@@ -63,13 +69,11 @@ async fn read(
     };
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
-        // A client that asks first has not sent anything yet.
-        if !headers.contains_key(EXPECT) {
-            discard(body).await;
-        }
+        discard_sent(headers, body).await;
         return Err(too_long());
     }
-    let mut received = Vec::new();
+    let longest = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(limit);
+    let mut received: Vec<u8> = Vec::new();
     let mut held = reserve(memory, 0)?;
     let receiving = async {
         while let Some(frame) = body.frame().await {
@@ -80,10 +84,17 @@ async fn read(
                 )
             })?;
             let Ok(data) = frame.into_data() else { continue };
-            if received.len() + data.len() > limit {
+            let needed = received.len() + data.len();
+            if needed > limit {
                 return Err(too_long());
             }
-            held.merge(reserve(memory, data.len())?);
+            // Room is what takes memory, whether it is full or not.
+            let room = received.capacity();
+            if needed > room {
+                let wanted = needed.max((2 * room).min(longest));
+                held.merge(reserve(memory, wanted - room)?);
+                received.reserve_exact(wanted - received.len());
+            }
             received.extend_from_slice(&data);
         }
         Ok(())
@@ -107,6 +118,13 @@ fn reserve(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit
     Arc::clone(memory)
         .try_acquire_many_owned(permits)
         .map_err(|_| Refusal::busy("bodies_full", "the memory for bodies is full: try again"))
+}
+
+/// Reads past the body of a request that is refused, unless the client asks before it sends one.
+pub(crate) async fn discard_sent(headers: &HeaderMap, body: Body) {
+    if !headers.contains_key(EXPECT) {
+        discard(body).await;
+    }
 }
 
 async fn discard(mut body: Body) {
@@ -140,4 +158,69 @@ async fn picture_of_form(headers: &HeaderMap, bytes: Bytes) -> Result<(Option<St
         }
     }
     Err(Refusal::bad_request("no_picture", "the form has no field `image`"))
+}
+
+/// A drawn picture on its way to the client. What it takes of the memory for pictures is given back when the last
+/// piece is handed over.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    bytes: Bytes,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(bytes: Vec<u8>, memory: Option<OwnedSemaphorePermit>) -> Self {
+        Self { bytes: bytes.into(), _memory: memory }
+    }
+}
+
+impl hyper::body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.bytes.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.bytes.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.bytes.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_its_memory_until_the_last_piece_is_taken() {
+        let memory = Arc::new(Semaphore::new(3));
+        let bytes: Vec<u8> = (0..2 * PIECE + 5).map(|i| i as u8).collect();
+        let mut outgoing = Outgoing::new(bytes.clone(), Some(reserve(&memory, 3).unwrap()));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut taken = Vec::new();
+        while !hyper::body::Body::is_end_stream(&outgoing) {
+            assert_eq!(memory.available_permits(), 0);
+            let left = hyper::body::Body::size_hint(&outgoing).exact().unwrap() as usize;
+            assert_eq!(left, bytes.len() - taken.len());
+            let piece = hyper::body::Body::poll_frame(Pin::new(&mut outgoing), &mut context);
+            let Poll::Ready(Some(Ok(frame))) = piece else { panic!("no piece") };
+            taken.extend_from_slice(&frame.into_data().unwrap());
+        }
+        assert_eq!(taken, bytes);
+        drop(outgoing);
+        assert_eq!(memory.available_permits(), 3);
+    }
 }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::app::App;
 use crate::batcher::{Admission, Found};
-use crate::body::{Upload, receive};
+use crate::body::{Outgoing, Upload, discard_sent, receive};
 use crate::options::{DetectOptions, Format};
 use crate::refusal::Refusal;
 use crate::report::{DetectionReport, ImageReport};
@@ -39,7 +39,13 @@ const BYTES_BESIDE: u64 = 1 << 20;
 /// Detects objects in the picture of a request.
 pub(crate) async fn detect(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
-    let options = DetectOptions::parse(&head.uri, &head.headers, app.decode)?;
+    let options = match DetectOptions::parse(&head.uri, &head.headers, app.decode) {
+        Ok(options) => options,
+        Err(refusal) => {
+            discard_sent(&head.headers, body).await;
+            return Err(refusal);
+        }
+    };
     let upload = receive(&head.headers, body, &app.config, &app.bodies).await?;
     // Before anything is computed for it, so that a server that is behind does not fall farther behind.
     let admission = app.batcher.admit()?;
@@ -74,7 +80,10 @@ async fn answer(
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, code, format!("{name}: {error}"))
             })?;
             let mime = HeaderValue::from_static(format.mime());
-            ([(CONTENT_TYPE, mime)], Body::from(encoded)).into_response()
+            // The picture is gone, and what is left of it takes less.
+            let share = encoded.len().div_ceil(PIXELS_PER_PERMIT as usize * BYTES_PER_PIXEL as usize);
+            let memory = pixels.and_then(|mut pixels| pixels.split(share.min(pixels.num_permits())));
+            ([(CONTENT_TYPE, mime)], Body::new(Outgoing::new(encoded, memory))).into_response()
         }
         (_, picture) => {
             let (width, height) = picture.size();
@@ -82,7 +91,6 @@ async fn answer(
             Json(ImageReport { path: name, width, height, detections: detections.collect() }).into_response()
         }
     };
-    drop(pixels);
     if let Ok(timing) = HeaderValue::from_str(&timing) {
         response.headers_mut().insert(SERVER_TIMING, timing);
     }

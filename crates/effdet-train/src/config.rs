@@ -37,7 +37,9 @@ pub struct TrainConfig {
     pub train_frozen_norms: bool,
     /// Whether no batch norm takes in statistics, also in parts that train.
     pub freeze_batch_norm: bool,
-    /// Whether activations are recomputed in the backward pass where that is cheap.
+    /// Whether activations are recomputed in the backward pass where that is cheap. A model that is not made by
+    /// [`RunConfig::prepare`](crate::RunConfig::prepare) must be made for it
+    /// ([`DetectorModel::with_gradient_checkpointing`](crate::DetectorModel::with_gradient_checkpointing)).
     pub gradient_checkpointing: bool,
     /// What convolutions compute in; all else is of single precision.
     pub precision: Precision,
@@ -49,7 +51,7 @@ pub struct TrainConfig {
     pub score_threshold: f32,
     /// The metric that decides which checkpoint is best: larger is better.
     pub monitor: String,
-    /// Evaluations without improvement after which the run ends; 0 for never.
+    /// Evaluations without improvement after which the phase ends; 0 for never.
     pub early_stop: u64,
     /// Steps between reports.
     pub log_every: u64,
@@ -215,6 +217,12 @@ impl TrainConfig {
             ..self.clone()
         };
         toml::to_string(&same).unwrap_or_default()
+    }
+
+    /// What `lr` is multiplied by where a batch of all workers has so many pictures.
+    pub(crate) fn lr_scale(&self, batch_size: usize) -> f64 {
+        let per_step = batch_size as f64 * self.accumulate as f64;
+        if self.lr_batch_size == 0 { 1.0 } else { per_step / self.lr_batch_size as f64 }
     }
 
     /// How losses are scaled, if they are.

@@ -9,12 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use burn::tensor::GradientCheckpointingStrategy;
 use effdet_core::XyxyBox;
+use effdet_data::loader::{OnError, Skipped};
 use effdet_data::{Dataset, Preprocess};
 use effdet_heads::{DetectionLoss, Normalizer};
 use effdet_metrics::Detections;
+use effdet_nn::CollectiveError;
 
-use self::files::weights_in;
 use crate::evaluate::{Metric, ground_truth};
 use crate::groups::{layer_trains, norm_layers, stages, trainable};
 use crate::logs::EventFile;
@@ -23,7 +25,7 @@ use crate::parameters::{assign, set_trainable, values};
 use crate::state::{self, RunState, RunTensors};
 use crate::{
     Callback, Collective, Control, DataLoader, DetectorModel, Ema, Error, Event, LossScale, Named, Optimizer,
-    TrainConfig,
+    Plateau, TrainConfig,
 };
 
 /// What outlives a run: the next one of the same learner goes on from it.
@@ -42,7 +44,7 @@ pub struct Session {
 pub enum Ending {
     /// All epochs were made.
     Finished,
-    /// The metric did not improve any more.
+    /// The metric did not improve any more in the last phase.
     EarlyStop,
     /// A callback asked for it; the run can be resumed.
     Interrupted,
@@ -117,8 +119,8 @@ impl Engine<'_> {
     /// folder if there is one.
     ///
     /// # Errors
-    /// For settings out of range, pictures that cannot be read, a device or disk that fails, and bad steps where the
-    /// policy says so.
+    /// For settings out of range or that the model or the loader cannot follow, a training set none of whose pictures can
+    /// be used, a folder with weights of another run, a device or disk that fails, and bad steps where the policy says so.
     pub fn run(mut self, phases: &[TrainConfig], resume: bool) -> Result<Ending, Error> {
         for phase in phases {
             phase.check()?;
@@ -132,39 +134,58 @@ impl Engine<'_> {
             let batch_size = self.train.loader().options().batch_size;
             return Err(Error::NoBatches { pictures, batch_size });
         }
+        // The place of a run in an epoch is a number of batches.
+        if self.folder.is_some() && self.train.loader().options().on_error == OnError::Skip {
+            let expected = "`Replace` or `Fail` for a run in a folder: a batch that lost a picture moves the \
+                            later ones, and a resumed run would not find its place";
+            return Err(Error::setting("on_error", "`Skip`", expected));
+        }
         for phase in phases {
             self.check_against_model(phase)?;
         }
-        let mut output = self.open(&self.fingerprint(phases), resume)?;
+        let fingerprint = self.fingerprint(phases)?;
+        let mut output = self.open(&fingerprint, resume)?;
         if let Some(group) = self.collective {
             // Nobody writes while another still reads.
             group.all_gather("the start of a run", ())?;
         }
-        let RunState { epoch, step, phase, phase_epoch, .. } = self.session.state;
-        // A learner that was trained before counts on.
-        let made = phases.iter().take(phase).map(|phase| phase.epochs).sum::<u64>() + phase_epoch;
-        let epochs_in_all = epoch.saturating_sub(made) + phases.iter().map(|phase| phase.epochs).sum::<u64>();
-        self.tell(&Event::Start { epoch, step, epochs: epochs_in_all });
+        let RunState { epoch, step, .. } = self.session.state;
+        self.tell(&Event::Start { epoch, step, epochs: self.epochs_in_all(phases) });
 
         while let Some(config) = phases.get(self.session.state.phase) {
-            let phase = self.begin_phase(config, epochs_in_all)?;
+            let phase = self.begin_phase(config, self.epochs_in_all(phases))?;
             while self.session.state.phase_epoch < config.epochs && !self.session.state.stopped_early {
                 if self.run_epoch(&phase, output.as_mut())? == Control::Stop {
                     self.publish(output.as_mut())?;
                     return Ok(Ending::Interrupted);
                 }
             }
-            if self.session.state.stopped_early {
+            let state = &mut self.session.state;
+            if state.stopped_early && state.phase + 1 == phases.len() {
                 return Ok(Ending::EarlyStop);
             }
-            let state = &mut self.session.state;
             (state.phase, state.phase_epoch, state.phase_step) = (state.phase + 1, 0, 0);
+            // What waits for the metric begins anew, as fastai's callbacks do with each fit.
+            (state.phase_best, state.since_best, state.stopped_early) = (None, 0, false);
+            state.plateau = Plateau::default();
         }
         Ok(Ending::Finished)
     }
 
-    /// Refuses what names no part of this model, and no number of these metrics.
+    /// Epochs until the end of the last phase. A learner that was trained before counts on, and a phase that ended early
+    /// counts with the epochs it made.
+    fn epochs_in_all(&self, phases: &[TrainConfig]) -> u64 {
+        let RunState { epoch, phase, phase_epoch, .. } = self.session.state;
+        epoch.saturating_sub(phase_epoch) + phases.iter().skip(phase).map(|phase| phase.epochs).sum::<u64>()
+    }
+
+    /// Refuses what names no part of this model, and no number of these metrics, and what the model was not made for.
     fn check_against_model(&self, config: &TrainConfig) -> Result<(), Error> {
+        let strategy = self.model.device().gradient_checkpointing_strategy();
+        if config.gradient_checkpointing && strategy != Some(GradientCheckpointingStrategy::Balanced) {
+            let expected = "false, or a model made with `DetectorModel::with_gradient_checkpointing`";
+            return Err(Error::setting("gradient_checkpointing", true, expected));
+        }
         let parameters = self.model.parameters();
         for part in &config.freeze {
             if !parameters.iter().any(|parameter| part.contains(&parameter.name)) {
@@ -189,23 +210,30 @@ impl Engine<'_> {
     }
 
     /// What the weights depend on, a line each: a run goes on where all of it is as it was.
-    fn fingerprint(&self, phases: &[TrainConfig]) -> String {
+    fn fingerprint(&self, phases: &[TrainConfig]) -> Result<String, Error> {
         let mut text = phases.iter().map(TrainConfig::fingerprint).collect::<Vec<_>>().join("\n");
         let Preprocess { size, mean, std, .. } = self.model.preprocess();
         let dataset = self.train.dataset();
         let classes: Vec<&str> = dataset.class_map.iter().map(|(_, name)| name).collect();
+        let set = |dataset: &Dataset| format!("{}, labels {:08x}", dataset.records.len(), checksum(dataset));
+        let mut validation = self.valid.map(|valid| set(valid.dataset()));
+        if let Some(group) = self.collective {
+            // The others need not have one.
+            validation = group.broadcast("the validation set", validation)?;
+        }
         let lines = [
             format!("workers = {}", self.world_size()),
             format!("batch_size = {}", self.train.loader().options().batch_size),
             format!("input = {size}, mean {mean:?}, std {std:?}"),
             format!("classes = {classes:?}"),
-            format!("pictures = {}, labels {:08x}", dataset.records.len(), checksum(dataset)),
+            format!("pictures = {}", set(dataset)),
+            format!("pictures to validate = {}", validation.unwrap_or_else(|| "none".to_owned())),
         ];
         for line in lines {
             text.push_str(&line);
             text.push('\n');
         }
-        text
+        Ok(text)
     }
 
     /// Makes the folder and takes up a checkpoint in it.
@@ -234,12 +262,8 @@ impl Engine<'_> {
             let reason = "there is a run in this folder: resume it, or name another folder".to_owned();
             return Err(Error::Resume { path, reason });
         } else {
-            // With `resume`, what lies there is of this run, which was killed before its first checkpoint.
-            if !resume && let Some(name) = weights_in(folder)? {
-                let reason =
-                    format!("its folder holds the weights {name} of another run: name another folder");
-                return Err(Error::Resume { path, reason });
-            }
+            // With `resume`, too: a run writes no weights before its first checkpoint.
+            RunFiles::refuse_foreign_weights(folder)?;
             self.session.state =
                 RunState { lr_factor: 1.0, config: fingerprint.to_owned(), ..RunState::default() };
         }
@@ -296,13 +320,11 @@ impl Engine<'_> {
         }
 
         let batch_size = self.train.loader().options().batch_size * self.world_size();
-        let per_step = batch_size as f64 * config.accumulate as f64;
-        let scale = if config.lr_batch_size == 0 { 1.0 } else { per_step / config.lr_batch_size as f64 };
         Ok(Phase {
             config,
             criterion: config.loss.init()?,
             parameters,
-            lr: plan.lr * scale,
+            lr: plan.lr * config.lr_scale(batch_size),
             plan,
             steps_per_epoch: (self.train.len() as u64).div_ceil(config.accumulate),
             epochs_in_all,
@@ -337,8 +359,37 @@ impl Engine<'_> {
                 return Ok(Control::Stop);
             }
         }
+        let skipped = batches.take_skipped_at_end();
         drop(batches);
-        self.end_epoch(phase, output)
+        if self.session.state.batch == 0 {
+            return Err(self.no_batch(skipped));
+        }
+        let told = if skipped.is_empty() { Control::Continue } else { self.tell(&Event::Skipped(&skipped)) };
+        if let Some(output) = output.as_deref_mut()
+            && !output.folder.join(RunFiles::STATE).exists()
+        {
+            // The weights of an epoch come before its checkpoint. Without one beside them they are of another run.
+            self.save_state(output)?;
+        }
+        let control = self.end_epoch(phase, output)?;
+        // A worker may have left out pictures that another one has not.
+        Ok(merge(control, self.agree(told)?))
+    }
+
+    /// Why an epoch had no batch, though there are pictures.
+    fn no_batch(&self, skipped: Vec<Skipped>) -> Error {
+        let attempts = skipped.len();
+        match skipped.into_iter().next() {
+            Some(Skipped { name, error, .. }) => {
+                Error::NothingReadable { attempts, name, source: Box::new(error) }
+            }
+            // Another worker has the reason.
+            None if self.collective.is_some() => CollectiveError::Left.into(),
+            None => Error::NoBatches {
+                pictures: self.train.dataset().records.len(),
+                batch_size: self.train.loader().options().batch_size,
+            },
+        }
     }
 
     fn tell(&mut self, event: &Event<'_>) -> Control {

@@ -74,6 +74,16 @@ pub enum Error {
         /// Pictures of a batch.
         batch_size: usize,
     },
+    /// So many pictures could not be used that an epoch had no batch.
+    #[error("an epoch has no batch: {attempts} attempts to use a picture failed, the first one at {name}")]
+    NothingReadable {
+        /// How often it was tried.
+        attempts: usize,
+        /// The first picture.
+        name: String,
+        /// What is wrong with it.
+        source: Box<effdet_data::Error>,
+    },
     /// A batch was too large for the device.
     #[error(transparent)]
     OutOfMemory(#[from] effdet_model::OutOfMemory),

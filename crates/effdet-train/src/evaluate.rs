@@ -4,6 +4,7 @@ use burn::module::Module;
 use effdet_core::Detection;
 use effdet_data::loader::Skipped;
 use effdet_data::{Dataset, RecordId};
+use effdet_heads::{DetectionLoss, Normalizer};
 use effdet_metrics::{
     Annotation, BoxEdges, Category, CocoEvaluator, CocoParams, CocoReport, DetectionRecord, Detections,
     GroundTruth, Id,
@@ -11,8 +12,9 @@ use effdet_metrics::{
 use serde::{Deserialize, Serialize};
 
 use crate::module::{StepContext, TrainModule};
+use crate::parameters::assign;
 use crate::state::any_number;
-use crate::{DataLoader, DetectorModel, Error};
+use crate::{DataLoader, DetectorModel, Ema, Error, TrainConfig};
 
 /// The labels of a data set as an evaluation takes them; a record's id is the image's, a class id the category's.
 ///
@@ -49,11 +51,11 @@ pub fn detections(dataset: &Dataset, found: &[Vec<Detection>]) -> Detections {
     all
 }
 
-/// Identity of a record in an evaluation.
+/// Identity of a record in an evaluation. A text stays one: `1` and `001` are two pictures.
 pub fn image_id(id: &RecordId) -> Id {
     match id {
         RecordId::Number(number) => Id::from(*number),
-        RecordId::Text(text) => Id::from(text.as_str()),
+        RecordId::Text(text) => Id::Text(text.as_str().into()),
     }
 }
 
@@ -139,7 +141,8 @@ pub fn evaluate(
     let dataset = loader.dataset();
     let mut found = vec![Vec::new(); dataset.records.len()];
     let (mut sums, mut batches, mut skipped) = (Losses::default(), 0.0, Vec::new());
-    for batch in loader.loader().epoch(0) {
+    let mut epoch = loader.loader().epoch(0);
+    for batch in epoch.by_ref() {
         let mut batch = batch?;
         skipped.append(&mut batch.skipped);
         if batch.is_empty() {
@@ -156,6 +159,7 @@ pub fn evaluate(
         sums.boxes += output.losses.boxes;
         batches += 1.0;
     }
+    skipped.append(&mut epoch.take_skipped_at_end());
     let mean = |sum: f64| if batches > 0.0 { sum / batches } else { 0.0 };
     let truth = ground_truth(dataset)?;
     let all = detections(dataset, &found);
@@ -169,4 +173,56 @@ pub fn evaluate(
         detections: found,
         skipped,
     })
+}
+
+/// [`evaluate`] as settings have it: with their least score, and of the averages where there are some. The model is put
+/// back.
+pub(crate) fn evaluate_as_set(
+    model: &mut DetectorModel,
+    module: &mut dyn TrainModule,
+    config: &TrainConfig,
+    criterion: &DetectionLoss,
+    averages: Option<&Ema>,
+    loader: &DataLoader,
+    metrics: &[Box<dyn Metric>],
+) -> Result<Evaluation, Error> {
+    let (training, decode) = (model.network.clone(), model.config().decode);
+    if let Some(averages) = averages {
+        model.network = assign(training.clone(), averages.values.clone());
+    }
+    model.config_mut().decode.score_threshold = config.score_threshold;
+    let context = StepContext { config, criterion, normalizer: &mut Normalizer::default() };
+    let result = evaluate(model, module, &context, loader, metrics);
+    model.network = training;
+    model.config_mut().decode = decode;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use effdet_core::{ClassMap, XyxyBox};
+    use effdet_data::{Object, Record};
+
+    use super::*;
+
+    #[test]
+    fn pictures_called_1_and_001_are_two() {
+        let boxes = [XyxyBox::new(0.0, 0.0, 40.0, 40.0), XyxyBox::new(50.0, 50.0, 90.0, 90.0)];
+        let records = ["1", "001"].into_iter().zip(boxes).map(|(stem, bbox)| Record {
+            id: RecordId::from(stem),
+            path: PathBuf::from(stem).with_extension("jpg"),
+            size: None,
+            objects: vec![Object { bbox, class_id: 1, ..Object::default() }],
+        });
+        let class_map = ClassMap::from_names(["cat"]).unwrap();
+        let dataset = Dataset { records: records.collect(), class_map, ..Dataset::default() };
+        let truth = ground_truth(&dataset).unwrap();
+        assert_eq!(truth.images().len(), 2);
+        // Each picture's box, found in the other one.
+        let found = [boxes[1], boxes[0]].map(|bbox| vec![Detection { bbox, score: 0.9, class_id: 1 }]);
+        let numbers = CocoMetric::default().evaluate(&truth, &detections(&dataset, &found)).unwrap();
+        assert_eq!((numbers[0].0.as_str(), numbers[0].1), ("AP", 0.0));
+    }
 }

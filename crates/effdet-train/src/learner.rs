@@ -10,7 +10,7 @@ use effdet_viz::{Style, annotate, grid};
 use image::RgbImage;
 
 use crate::bad_step::picture_losses;
-use crate::evaluate::{Evaluation, Metric, evaluate};
+use crate::evaluate::{Evaluation, Metric, evaluate_as_set};
 use crate::lr_find::{LrFind, LrFindOptions, find_rate};
 use crate::module::StepContext;
 use crate::parameters::assign;
@@ -53,7 +53,6 @@ pub struct Learner {
     metrics: Vec<Box<dyn Metric>>,
     callbacks: Vec<Box<dyn Callback>>,
     folder: Option<PathBuf>,
-    resume: bool,
     session: Session,
 }
 
@@ -69,7 +68,6 @@ impl Learner {
             metrics: Vec::new(),
             callbacks: Vec::new(),
             folder: None,
-            resume: false,
             session: Session::default(),
         }
     }
@@ -102,12 +100,11 @@ impl Learner {
         self
     }
 
-    /// Writes checkpoints, weights and numbers of the next fit into `folder`. A run in there that was not finished goes
-    /// on.
+    /// Writes checkpoints, weights and numbers of the next fit into `folder`; those after it write nothing. A run in there
+    /// that was not finished goes on.
     #[must_use]
     pub fn save_to(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
-        self.resume = true;
         self
     }
 
@@ -131,7 +128,8 @@ impl Learner {
         self.run(&[TrainConfig { epochs, lr, schedule: Schedule::one_cycle(), ..self.config.clone() }])
     }
 
-    /// Trains the heads alone for `freeze_epochs`, then everything for `epochs`, with lower rates towards the picture.
+    /// Trains the heads alone for `freeze_epochs`, then everything for `epochs`, with lower rates towards the picture. What
+    /// was frozen before is not any more.
     ///
     /// # Errors
     /// As [`Engine::run`].
@@ -139,9 +137,9 @@ impl Learner {
     /// # Reference
     /// fastai `fine_tune`.
     pub fn fine_tune(&mut self, epochs: u64, lr: f64, freeze_epochs: u64) -> Result<&[EpochRecord], Error> {
-        let config = TrainConfig { epochs, lr, ..self.config.clone() };
         // Freezing forgets what the optimiser remembers.
-        self.session.optimizer = None;
+        self.unfreeze();
+        let config = TrainConfig { epochs, lr, ..self.config.clone() };
         self.run(&fine_tune_phases(&config, freeze_epochs, 100.0, 0.3, 5.0))
     }
 
@@ -161,7 +159,7 @@ impl Learner {
                 callbacks.iter_mut().map(|callback| callback.on_event(event)).filter(|c| *c == Control::Stop);
             if stop.count() > 0 { Control::Stop } else { Control::Continue }
         };
-        Engine {
+        let ending = Engine {
             model: &mut self.model,
             module: &mut *self.module,
             train: &self.train,
@@ -172,12 +170,18 @@ impl Learner {
             session: &mut self.session,
             collective: None,
         }
-        .run(phases, self.resume)
+        .run(phases, true)?;
+        // The next fit is another run.
+        if ending != Ending::Interrupted {
+            self.folder = None;
+        }
+        Ok(ending)
     }
 
-    /// Keeps these parts as they are from now on, and trains the others.
+    /// Keeps these parts as they are from now on, batch norms included, and trains the others.
     pub fn freeze(&mut self, parts: impl IntoIterator<Item = Part>) {
         self.config.freeze = parts.into_iter().collect();
+        self.config.train_frozen_norms = false;
         self.session.optimizer = None;
     }
 
@@ -193,7 +197,6 @@ impl Learner {
     /// Trains all parts.
     pub fn unfreeze(&mut self) {
         self.freeze([]);
-        self.config.train_frozen_norms = false;
     }
 
     /// Tries rates from tiny to huge on the training pictures; the weights are as before afterwards.
@@ -227,19 +230,9 @@ impl Learner {
     /// If a picture cannot be read or the device fails.
     pub fn validate(&mut self) -> Result<Evaluation, Error> {
         let criterion = self.config.loss.init()?;
-        let context = StepContext {
-            config: &self.config,
-            criterion: &criterion,
-            normalizer: &mut Normalizer::default(),
-        };
-        let network = match &self.session.ema {
-            Some(ema) => assign(self.model.network.clone(), ema.values.clone()),
-            None => self.model.network.clone(),
-        };
-        let training = std::mem::replace(&mut self.model.network, network);
-        let result = evaluate(&self.model, &mut *self.module, &context, &self.valid, &self.metrics);
-        self.model.network = training;
-        result
+        let (module, averages) = (&mut *self.module, self.session.ema.as_ref());
+        let (config, valid, metrics) = (&self.config, &self.valid, &self.metrics);
+        evaluate_as_set(&mut self.model, module, config, &criterion, averages, valid, metrics)
     }
 
     /// The first validation pictures, each with its labels to the left and what was found with a score of at least

@@ -1,9 +1,11 @@
 //! The numbers of a run in files.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+use effdet_core::Replacement;
 
 use crate::{EpochRecord, Error};
 
@@ -44,19 +46,15 @@ pub(crate) fn metrics_csv(history: &[EpochRecord]) -> String {
 
 /// Replaces a file in one go.
 pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Error> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
     let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
+        let replacement = Replacement::of(path)?;
+        let mut file = replacement.create()?;
         file.write_all(contents)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        drop(file);
+        replacement.place()
     };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        Error::file("write", path)(error)
-    })
+    write().map_err(Error::file("write", path))
 }
 
 /// A TensorBoard event file with scalars.
@@ -80,9 +78,11 @@ impl EventFile {
     pub fn open(path: impl Into<PathBuf>, length: u64) -> Result<Self, Error> {
         let path = path.into();
         let open = || -> io::Result<(File, u64)> {
-            let file = OpenOptions::new().create(true).append(true).open(&path)?;
+            // Not to append: Windows shortens no file that is open for that alone.
+            let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(&path)?;
             let length = if file.metadata()?.len() < length { 0 } else { length };
             file.set_len(length)?;
+            file.seek(SeekFrom::Start(length))?;
             Ok((file, length))
         };
         let (file, length) = open().map_err(Error::file("write", &path))?;
@@ -172,6 +172,8 @@ fn put_double(to: &mut Vec<u8>, field: u64, value: f64) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::Losses;
 

@@ -28,7 +28,7 @@ impl Default for LrFindOptions {
     }
 }
 
-/// The losses at the rates that were tried.
+/// The losses at the rates that were tried, each as the `lr` of settings: what `lr_batch_size` makes of it is not in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LrFind {
     /// Rate and smoothed loss of each step.
@@ -86,8 +86,9 @@ pub(crate) fn find_rate(
     }
     let before = model.network.clone();
     let points = Arc::new(Mutex::new(Vec::new()));
+    let scale = config.lr_scale(train.loader().options().batch_size);
     let mut search =
-        Search { average: 0.0, best: f64::INFINITY, count: 0, steps, points: Arc::clone(&points) };
+        Search { average: 0.0, best: f64::INFINITY, count: 0, steps, scale, points: Arc::clone(&points) };
     let config = TrainConfig {
         epochs: steps.div_ceil((train.len() as u64 / config.accumulate.max(1)).max(1)),
         lr: 1.0,
@@ -131,6 +132,8 @@ struct Search {
     best: f64,
     count: u64,
     steps: u64,
+    /// What the engine multiplies rates by.
+    scale: f64,
     points: Arc<Mutex<Vec<(f64, f64)>>>,
 }
 
@@ -144,7 +147,7 @@ impl Search {
         self.count += 1;
         self.average = self.average * BETA + report.losses.total * (1.0 - BETA);
         let smooth = self.average / (1.0 - BETA.powf(self.count as f64));
-        self.points.lock().unwrap_or_else(PoisonError::into_inner).push((report.lr, smooth));
+        self.points.lock().unwrap_or_else(PoisonError::into_inner).push((report.lr / self.scale, smooth));
         self.best = self.best.min(smooth);
         if smooth > DIVERGED * self.best || self.count >= self.steps {
             Control::Stop

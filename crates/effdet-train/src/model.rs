@@ -10,7 +10,7 @@ use effdet_data::{Batch, Fill, Interpolation, Preprocess, RecordId};
 use effdet_heads::{Anchors, Frame, Truth, decode_batch};
 use effdet_model::{EfficientDet, EfficientDetConfig, HeadOutputs, Predictor};
 use effdet_weights::{
-    Checkpoint, CheckpointMetadata, ClassHead, TransferOptions, TransferReport, identity_keys,
+    Checkpoint, CheckpointMetadata, ClassHead, LoadOptions, TransferOptions, TransferReport, identity_keys,
     save_safetensors, transfer_into,
 };
 use rayon::prelude::*;
@@ -24,6 +24,13 @@ pub(crate) fn seeded(device: &Device, seed: u64, draw: impl FnOnce()) {
     let _one = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     device.seed(seed);
     draw();
+}
+
+/// How a backbone alone is read: as a classifier of timm, or under our own names.
+fn backbone_options(checkpoint: &Checkpoint) -> LoadOptions {
+    let timm = LoadOptions::timm_classifier();
+    let ours = |name: &str| name.starts_with("stem_") || name.starts_with("stages_");
+    if checkpoint.names().any(ours) { LoadOptions { key_map: identity_keys, ..timm } } else { timm }
 }
 
 /// A network on a device that records gradients, with everything that belongs to its weights.
@@ -131,6 +138,7 @@ impl DetectorModel {
             self.network = network;
             report
         } else {
+            let options = TransferOptions { load: backbone_options(&checkpoint), ..options };
             let (backbone, report) = transfer_into(self.network.backbone, &checkpoint, &options)?;
             self.network.backbone = backbone;
             report
@@ -344,9 +352,25 @@ impl AnchorCache {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use effdet_weights::{NamedTensors, save_named_tensors};
+
     use super::*;
+
+    #[test]
+    fn a_backbone_alone_is_read_under_timms_names_and_under_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["stem.conv1.conv.weight", "stem_conv1.conv.weight"] {
+            let path = folder.path().join(name);
+            let tensors = NamedTensors::from([(name.to_owned(), (vec![1], vec![0.0]))]);
+            save_named_tensors(&path, &tensors, &BTreeMap::new()).unwrap();
+            let options = backbone_options(&Checkpoint::open(&path).unwrap());
+            assert_eq!((options.key_map)("stem_conv1.conv.weight"), name);
+            assert!((options.ignore)("fc.weight"));
+        }
+    }
 
     #[test]
     fn weights_are_those_of_their_seed_beside_others_that_seed() {

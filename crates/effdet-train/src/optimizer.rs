@@ -19,7 +19,7 @@ pub enum Rule {
     /// `g' = g + λp`, `b = μb + (1 - δ)g'` (the first `b` is `g'`), `p -= η(g' + μb)` with Nesterov, else `p -= ηb`.
     ///
     /// # Reference
-    /// `torch.optim.SGD`. Burn's dampening defaults to 0.1, this one to PyTorch's 0.
+    /// `torch.optim.SGD`. Burn's dampening defaults to 0.1, this one to PyTorch's 0; the momentum to 0.9, PyTorch's to 0.
     Sgd {
         /// μ
         #[serde(default = "point_nine")]
@@ -45,7 +45,8 @@ pub enum Rule {
     ///
     /// # Reference
     /// `torch.optim.RMSprop`; with `tensorflow`, timm `RMSpropTF`: the mean square starts at one, epsilon is inside the
-    /// root, the learning rate inside the momentum buffer.
+    /// root, the learning rate inside the momentum buffer. `alpha` defaults to timm's 0.9 (PyTorch's 0.99), `epsilon` to
+    /// PyTorch's 1e-8 (timm's 1e-10).
     RmsProp {
         /// Smoothing of the mean square.
         #[serde(default = "point_nine")]

@@ -20,6 +20,8 @@ pub(crate) const PRECISION_RECALL: &str = "precision_recall.svg";
 pub(crate) const F1: &str = "f1.svg";
 pub(crate) const CONFUSION: &str = "confusion.svg";
 pub(crate) const PREDICTIONS: &str = "predictions.jpg";
+/// All of them.
+pub(crate) const FILES: [&str; 6] = [LOSS, METRICS, PRECISION_RECALL, F1, CONFUSION, PREDICTIONS];
 
 /// Classes whose curves a chart can hold.
 const CURVES: usize = 12;

@@ -61,7 +61,7 @@ pub struct DataConfig {
     pub root: PathBuf,
     /// Format of its labels.
     pub format: Option<Format>,
-    /// The official split to train on; all records if absent.
+    /// The official split to train on; all records that do not validate if absent.
     pub train_split: Option<String>,
     /// The official split to validate on.
     pub valid_split: Option<String>,

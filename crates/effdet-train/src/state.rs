@@ -55,9 +55,12 @@ pub struct RunState {
     pub loss_scale: Option<LossScale>,
     /// The best evaluation.
     pub best: Option<Best>,
+    /// The best metric of this phase.
+    #[serde(default)]
+    pub phase_best: Option<f64>,
     /// Evaluations since.
     pub since_best: u64,
-    /// Whether the run ended early.
+    /// Whether this phase ended early.
     pub stopped_early: bool,
     /// Weights that are kept as the best few, best first.
     pub kept: Vec<Best>,

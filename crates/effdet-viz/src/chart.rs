@@ -5,6 +5,7 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use crate::save::save_chart;
 use crate::{Error, class_color};
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
@@ -18,8 +19,7 @@ const BAR: RGBColor = RGBColor(33, 102, 172);
 /// # Errors
 /// [`Error::Plot`] if the file cannot be written.
 pub fn save_bars(path: impl AsRef<Path>, title: &str, bars: &[(String, f64)]) -> Result<(), Error> {
-    let path = path.as_ref();
-    draw_bars(path, title, bars).map_err(|reason| failed(path, reason.as_ref()))
+    save_chart(path.as_ref(), |svg| draw_bars(svg, title, bars))
 }
 
 /// Writes a histogram: `counts[i]` values lie between `edges[i]` and `edges[i + 1]`. All bins are drawn equally wide.
@@ -37,8 +37,7 @@ pub fn save_histogram(
     counts: &[usize],
 ) -> Result<(), Error> {
     assert_eq!(edges.len(), counts.len() + 1, "a histogram has one edge more than it has bins");
-    let path = path.as_ref();
-    draw_histogram(path, title, x_label, edges, counts).map_err(|reason| failed(path, reason.as_ref()))
+    save_chart(path.as_ref(), |svg| draw_histogram(svg, title, x_label, edges, counts))
 }
 
 /// Points of one kind in a scatter chart.
@@ -63,20 +62,15 @@ pub fn save_scatter(
     y_label: &str,
     kinds: &[Points],
 ) -> Result<(), Error> {
-    let path = path.as_ref();
-    draw_scatter(path, title, x_label, y_label, kinds).map_err(|reason| failed(path, reason.as_ref()))
+    save_chart(path.as_ref(), |svg| draw_scatter(svg, title, x_label, y_label, kinds))
 }
 
-fn failed(path: &Path, reason: &dyn std::error::Error) -> Error {
-    Error::Plot { path: path.into(), reason: reason.to_string() }
-}
-
-fn draw_bars(path: &Path, title: &str, bars: &[(String, f64)]) -> Drawn {
+fn draw_bars(svg: &mut String, title: &str, bars: &[(String, f64)]) -> Drawn {
     const ROW: i32 = 22;
     const LEFT: i32 = 190;
     const LONGEST: f64 = 480.0;
     let height = 60 + ROW * bars.len() as i32;
-    let root = SVGBackend::new(path, (SIZE.0, height as u32)).into_drawing_area();
+    let root = SVGBackend::with_string(svg, (SIZE.0, height as u32)).into_drawing_area();
     root.fill(&WHITE)?;
     root.draw(&Text::new(title.to_owned(), (16, 14), TITLE))?;
     let highest = bars.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
@@ -91,8 +85,8 @@ fn draw_bars(path: &Path, title: &str, bars: &[(String, f64)]) -> Drawn {
     Ok(())
 }
 
-/// A name that fits beside its bar.
-fn shortened(name: &str) -> String {
+/// A name that fits beside what it names.
+pub(crate) fn shortened(name: &str) -> String {
     const LENGTH: usize = 26;
     match name.char_indices().nth(LENGTH) {
         Some((at, _)) => format!("{}\u{2026}", &name[..at]),
@@ -109,9 +103,9 @@ fn number(value: f64) -> String {
     }
 }
 
-fn draw_histogram(path: &Path, title: &str, x_label: &str, edges: &[f32], counts: &[usize]) -> Drawn {
+fn draw_histogram(svg: &mut String, title: &str, x_label: &str, edges: &[f32], counts: &[usize]) -> Drawn {
     let (left, top, right, bottom) = (70, 60, SIZE.0 as i32 - 20, SIZE.1 as i32 - 60);
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     root.draw(&Text::new(title.to_owned(), (16, 14), TITLE))?;
     root.draw(&Text::new(x_label.to_owned(), ((left + right) / 2 - 40, bottom + 34), ("sans-serif", 14)))?;
@@ -140,14 +134,14 @@ fn label(root: &DrawingArea<SVGBackend<'_>, Shift>, text: String, at: (i32, i32)
     Ok(())
 }
 
-fn draw_scatter(path: &Path, title: &str, x_label: &str, y_label: &str, kinds: &[Points]) -> Drawn {
+fn draw_scatter(svg: &mut String, title: &str, x_label: &str, y_label: &str, kinds: &[Points]) -> Drawn {
     let drawable = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite() && *x > 0.0 && *y > 0.0;
     let all = || kinds.iter().flat_map(|kind| kind.points.iter().copied().filter(drawable));
     let range = |axis: fn((f64, f64)) -> f64| {
         let (low, high) = all().map(axis).fold((f64::MAX, 0f64), |(low, high), v| (low.min(v), high.max(v)));
         if low > high { 1.0..10.0 } else { low / 1.2..high * 1.2 }
     };
-    let root = SVGBackend::new(path, (SIZE.0, 700)).into_drawing_area();
+    let root = SVGBackend::with_string(svg, (SIZE.0, 700)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .caption(title, TITLE)

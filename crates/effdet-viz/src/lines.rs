@@ -7,6 +7,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use crate::plot::{AXES, LABELS};
+use crate::save::save_chart;
 use crate::{Error, Line};
 
 const SIZE: (u32, u32) = (800, 600);
@@ -44,13 +45,11 @@ pub fn save_lines(
     y: Axis<'_>,
     lines: &[Line],
 ) -> Result<(), Error> {
-    let path = path.as_ref();
-    draw(path, title, x, y, lines)
-        .map_err(|reason| Error::Plot { path: path.into(), reason: reason.to_string() })
+    save_chart(path.as_ref(), |svg| draw(svg, title, x, y, lines))
 }
 
 fn draw(
-    path: &Path,
+    svg: &mut String,
     title: &str,
     x: Axis<'_>,
     y: Axis<'_>,
@@ -72,7 +71,7 @@ fn draw(
     };
     let places = points().map(|(a, b)| (place(a, xs, x.logarithmic), place(b, ys, y.logarithmic)));
     let legend = emptiest_corner(&places.collect::<Vec<_>>());
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     // The four kinds of plane are four types.
     match (x.logarithmic, y.logarithmic) {

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::Error;
+use crate::save::save_text;
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --ink: #1d2530; --soft: #667085; --line: #d7dce3; --paper: #fff; --tile: #f4f6f9 }
@@ -140,7 +141,7 @@ impl Page {
         Ok(())
     }
 
-    /// Writes the page.
+    /// Writes the page, whole or not at all.
     ///
     /// # Errors
     /// [`Error::Write`] if the file cannot be written.
@@ -152,7 +153,7 @@ impl Page {
              {}</html>\n",
             self.title, self.body
         );
-        std::fs::write(path, page).map_err(|source| Error::Write { path: path.into(), source })
+        save_text(path, &page).map_err(|source| Error::Write { path: path.into(), source })
     }
 }
 

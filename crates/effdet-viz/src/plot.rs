@@ -6,6 +6,8 @@ use image::Rgb;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::chart::shortened;
+use crate::save::save_chart;
 use crate::{Error, text_color};
 
 const SIZE: (u32, u32) = (800, 600);
@@ -46,19 +48,17 @@ pub fn save_unit_chart(
     y_label: &str,
     lines: &[Line],
 ) -> Result<(), Error> {
-    let path = path.as_ref();
-    draw_unit_chart(path, title, x_label, y_label, lines)
-        .map_err(|reason| Error::Plot { path: path.into(), reason: reason.to_string() })
+    save_chart(path.as_ref(), |svg| draw_unit_chart(svg, title, x_label, y_label, lines))
 }
 
 fn draw_unit_chart(
-    path: &Path,
+    svg: &mut String,
     title: &str,
     x_label: &str,
     y_label: &str,
     lines: &[Line],
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 22))
@@ -102,25 +102,28 @@ pub fn save_matrix(
     names: &[String],
     counts: &[Vec<u64>],
 ) -> Result<(), Error> {
-    let path = path.as_ref();
-    draw_matrix(path, title, names, counts)
-        .map_err(|reason| Error::Plot { path: path.into(), reason: reason.to_string() })
+    save_chart(path.as_ref(), |svg| draw_matrix(svg, title, names, counts))
 }
 
 fn draw_matrix(
-    path: &Path,
+    svg: &mut String,
     title: &str,
     names: &[String],
     counts: &[Vec<u64>],
 ) -> Result<(), Box<dyn std::error::Error>> {
     let cell = (640 / names.len().max(1)).clamp(12, 80) as i32;
-    let (left, top) = (170, 150);
+    let names: Vec<String> = names.iter().map(|name| shortened(name)).collect();
+    let names_size = (cell / 3).clamp(9, 16);
+    // A letter is about three fifths as wide as it is high.
+    let longest =
+        names.iter().map(|name| name.chars().count()).max().unwrap_or(0) as i32 * names_size * 3 / 5;
+    let (left, top) = ((longest + 16).max(170), (longest + 70).max(150));
     let side = cell * names.len() as i32;
-    let root =
-        SVGBackend::new(path, ((left + side + 30) as u32, (top + side + 30) as u32)).into_drawing_area();
+    let size = ((left + side + 30) as u32, (top + side + 30) as u32);
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
     let font = ("sans-serif", (cell / 3).clamp(9, 18)).into_font();
-    let (names_font, middle) = (("sans-serif", (cell / 3).clamp(9, 16)).into_font(), VPos::Center);
+    let (names_font, middle) = (("sans-serif", names_size).into_font(), VPos::Center);
     root.draw(&Text::new(title.to_owned(), (16, 14), ("sans-serif", 22)))?;
     root.draw(&Text::new("rows: labelled as, columns: detected as", (16, 44), ("sans-serif", 15)))?;
     for (i, name) in names.iter().enumerate() {
@@ -170,6 +173,22 @@ mod tests {
             .unwrap();
         let svg = std::fs::read_to_string(matrix).unwrap();
         assert!(svg.contains("background") && svg.contains("\n7\n"));
+    }
+
+    #[test]
+    fn a_matrix_has_room_for_the_names_of_its_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("matrix.svg");
+        let width = |name: &str| -> u32 {
+            save_matrix(&path, "Confusion", &[name.to_owned()], &[vec![1]]).unwrap();
+            let svg = std::fs::read_to_string(&path).unwrap();
+            let (_, from) = svg.split_once("<svg width=\"").unwrap();
+            from.split_once('"').unwrap().0.parse().unwrap()
+        };
+        let long = "a class whose name is a sentence of its own";
+        assert!(width(&long[..26]) > width("cat") + 50);
+        assert_eq!(width(long), width(&format!("{long} and more")));
+        assert!(std::fs::read_to_string(&path).unwrap().contains("a class whose name is a se\u{2026}"));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
+use effdet_core::Replacement;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ImageError, RgbImage};
@@ -37,38 +37,34 @@ fn save(
     encode: impl FnOnce(&mut BufWriter<File>) -> Result<(), ImageError>,
 ) -> Result<(), Error> {
     let write_error = |source| Error::Write { path: path.to_owned(), source };
-    // A pipe or a device cannot be replaced, and takes the bytes as they come.
-    let replaces = fs::metadata(path).map_or(true, |found| found.is_file() || found.is_dir());
-    let target = if replaces { beside(path).map_err(write_error)? } else { path.to_owned() };
-    let written = File::create(&target).map_err(write_error).and_then(|file| {
-        let mut file = BufWriter::new(file);
-        encode(&mut file).map_err(|source| match source {
-            ImageError::IoError(source) => write_error(source),
-            source => Error::Encode { path: path.to_owned(), source },
-        })?;
-        file.flush().map_err(write_error)?;
-        // Windows does not rename a file that is open.
-        drop(file);
-        if replaces { fs::rename(&target, path).map_err(write_error) } else { Ok(()) }
-    });
-    if written.is_err() && replaces {
-        // The error that matters is the one above.
-        let _ = fs::remove_file(&target);
-    }
-    written
+    let replacement = Replacement::of(path).map_err(write_error)?;
+    let mut file = BufWriter::new(replacement.create().map_err(write_error)?);
+    encode(&mut file).map_err(|source| match source {
+        ImageError::IoError(source) => write_error(source),
+        source => Error::Encode { path: path.to_owned(), source },
+    })?;
+    file.flush().map_err(write_error)?;
+    drop(file);
+    replacement.place().map_err(write_error)
 }
 
-/// A name in the folder of `path` that no other thread or process uses.
-fn beside(path: &Path) -> io::Result<PathBuf> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path does not name a file"))?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    temporary.push(format!(".{}-{number}.tmp", std::process::id()));
-    Ok(path.with_file_name(temporary))
+/// Draws a chart and writes it whole or not at all.
+pub(crate) fn save_chart(
+    path: &Path,
+    draw: impl FnOnce(&mut String) -> Result<(), Box<dyn std::error::Error>>,
+) -> Result<(), Error> {
+    let failed =
+        |reason: &dyn std::error::Error| Error::Plot { path: path.to_owned(), reason: reason.to_string() };
+    let mut svg = String::new();
+    draw(&mut svg).map_err(|reason| failed(reason.as_ref()))?;
+    save_text(path, &svg).map_err(|reason| failed(&reason))
+}
+
+/// Writes a text whole or not at all.
+pub(crate) fn save_text(path: &Path, text: &str) -> io::Result<()> {
+    let replacement = Replacement::of(path)?;
+    fs::write(replacement.temporary(), text)?;
+    replacement.place()
 }
 
 #[cfg(test)]
@@ -95,5 +91,21 @@ mod tests {
         assert_eq!(image::guess_format(&fs::read(&path).unwrap()).unwrap(), image::ImageFormat::Png);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         assert!(save_png("/", &picture).is_err());
+    }
+
+    #[test]
+    fn a_page_or_chart_that_cannot_be_written_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loss.svg");
+        fs::write(&path, "old").unwrap();
+        let error = save_chart(&path, |svg| {
+            svg.push_str("<svg");
+            Err("no".into())
+        });
+        assert!(matches!(error.unwrap_err(), Error::Plot { reason, .. } if reason == "no"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        save_text(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -349,12 +349,16 @@ fn open_section(
 fn strip_wrappers(path: &Path, tensors: Vec<(String, Entry)>) -> Result<BTreeMap<String, Entry>, Error> {
     const BENCH: &str = "model.";
     let is_anchor = |name: &str| name.starts_with("anchors.");
-    let mut tensors: Vec<_> = tensors
-        .into_iter()
-        .map(|(name, entry)| (strip_parallel(&name).to_owned(), entry))
-        .filter(|(name, _)| name != "anchors.boxes")
-        .collect();
-    if tensors.iter().all(|(name, _)| is_anchor(name) || name.starts_with(BENCH)) {
+    let mut tensors: Vec<_> =
+        tensors.into_iter().map(|(name, entry)| (strip_parallel(&name).to_owned(), entry)).collect();
+    // A bench may be in another module, as in Lightning's checkpoints of IceVision.
+    loop {
+        tensors.retain(|(name, _)| name != "anchors.boxes");
+        let wrapped = tensors.iter().filter(|(name, _)| name.starts_with(BENCH)).count();
+        let anchors = tensors.iter().filter(|(name, _)| is_anchor(name)).count();
+        if wrapped == 0 || wrapped + anchors < tensors.len() {
+            break;
+        }
         for (name, _) in &mut tensors {
             if let Some(inner) = name.strip_prefix(BENCH) {
                 *name = strip_parallel(inner).to_owned();

@@ -22,8 +22,9 @@
 //! keep the names timm and effdet gave them: a module's field names are its checkpoint keys, and what differs goes
 //! through a [`KeyMap`].
 //!
-//! [`WeightsEntry::named`] finds published weights and [`WeightsStore`] their file, which it fetches with the feature
-//! `hub` and never uses unchecked.
+//! [`WeightsEntry::named`] finds published weights and [`WeightsStore`] their file. What it fetches itself, with the
+//! feature `hub`, it checks; a file that another program put into the Hub's cache is taken as it is, until
+//! [`WeightsStore::verify`] is asked.
 //!
 //! # Feature flags
 //!

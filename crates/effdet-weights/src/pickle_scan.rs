@@ -58,7 +58,7 @@ pub(crate) fn scan<R: BufRead>(reader: &mut R, budget: u64) -> Result<(), Refusa
 ///
 /// Nothing is called either way: this only decides whether to warn that the file is hostile.
 fn runs_code(module: &str, name: &str) -> bool {
-    const MODULES: [&str; 18] = [
+    const MODULES: [&str; 16] = [
         "os",
         "posix",
         "nt",
@@ -70,8 +70,6 @@ fn runs_code(module: &str, name: &str) -> bool {
         "shutil",
         "socket",
         "ctypes",
-        "code",
-        "commands",
         "webbrowser",
         "pdb",
         "timeit",
@@ -80,8 +78,12 @@ fn runs_code(module: &str, name: &str) -> bool {
     ];
     const BUILTINS: [&str; 8] =
         ["eval", "exec", "execfile", "compile", "__import__", "open", "input", "breakpoint"];
+    // Standard modules, but also names that people give to packages of their own.
+    const COMMON_NAMES: [&str; 2] = ["code", "commands"];
     let top = module.split('.').next().unwrap_or(module);
-    MODULES.contains(&top) || (matches!(top, "builtins" | "__builtin__") && BUILTINS.contains(&name))
+    MODULES.contains(&top)
+        || COMMON_NAMES.contains(&module)
+        || (matches!(top, "builtins" | "__builtin__") && BUILTINS.contains(&name))
 }
 
 impl<R: BufRead> Scan<'_, R> {
@@ -391,6 +393,14 @@ mod tests {
             b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R.",
         ];
         for pickle in pickles {
+            assert!(matches!(refused(pickle), Refusal::Calls(_)), "{}", pickle.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn packages_that_are_called_as_modules_that_run_code_are_no_attack() {
+        scan(&mut &b"ccode.models\nDetector\n."[..], 1 << 20).expect("a class of a package");
+        for pickle in [b"ccode\ninteract\n.".as_slice(), b"ccommands\ngetoutput\n."] {
             assert!(matches!(refused(pickle), Refusal::Calls(_)), "{}", pickle.escape_ascii());
         }
     }

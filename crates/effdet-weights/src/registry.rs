@@ -115,7 +115,8 @@ impl WeightsEntry {
         self.url.as_deref().and_then(|url| url.rsplit('/').next())
     }
 
-    /// Name of the file where all files lie in one folder.
+    /// Name of the file where all files lie in one folder, if it comes from the first source; one that comes from the
+    /// release although there is a Hub keeps [its name](Self::release_file).
     pub fn file_name(&self) -> String {
         match (&self.hub, self.release_file()) {
             (None, Some(file)) => file.to_owned(),

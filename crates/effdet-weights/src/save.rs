@@ -1,21 +1,18 @@
 //! Writing a module as safetensors.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
+use effdet_core::Replacement;
 use serde_json::{Map, Value, json};
 
 use crate::convert::{from_f32, is_float, to_f32};
 use crate::module_io::ModulePath;
 use crate::{Checkpoint, DType, Error, KeyMap};
-
-/// Names tried for a temporary file.
-const TEMPORARY_NAMES: usize = 1000;
 
 /// Writes every float parameter and buffer of `module` as `f32` to a safetensors file.
 ///
@@ -98,8 +95,8 @@ pub fn save_named_tensors(
 }
 
 /// Writes the tensors of a checkpoint to a safetensors file, one at a time, with floats of the type `dtype` or as they
-/// are. Names are those of the network; PyTorch's counters stay, and are added where a file has none. The metadata of the checkpoint is kept where
-/// `metadata` says nothing else.
+/// are. Names are those of the network; PyTorch's counters stay, and are added where a file has none. The metadata of
+/// the checkpoint is kept where `metadata` says nothing else.
 ///
 /// # Errors
 /// When a tensor cannot be read or has no such type, a finite value is beyond the type's range, or the file cannot be
@@ -112,12 +109,7 @@ pub fn convert_checkpoint(
 ) -> Result<(), Error> {
     let path = path.as_ref();
     let target = |found: DType| dtype.filter(|_| is_float(found)).unwrap_or(found);
-    // TensorFlow keeps none of the counters that PyTorch's strict loading asks for.
-    let counters: Vec<_> = checkpoint
-        .names()
-        .filter_map(|name| Some(format!("{}num_batches_tracked", name.strip_suffix("running_var")?)))
-        .filter(|name| checkpoint.get(name).is_none())
-        .collect();
+    let counters = missing_counters(checkpoint);
     let mut rows: Vec<_> = checkpoint
         .names()
         .filter_map(|name| {
@@ -125,12 +117,12 @@ pub fn convert_checkpoint(
             Some(Row { name, dtype: target(info.dtype), shape: &info.shape })
         })
         .collect();
-    rows.extend(counters.iter().map(|name| Row { name, dtype: DType::I64, shape: &[] }));
+    rows.extend(counters.iter().map(|name| counter_row(name)));
     let mut all = checkpoint.metadata().clone();
     all.extend(metadata.clone());
     write_safetensors(path, &rows, &all, |row| {
         if checkpoint.get(row.name).is_none() {
-            return Ok(0i64.to_le_bytes().to_vec());
+            return Ok(COUNTER.to_le_bytes().to_vec());
         }
         let (bytes, found) = checkpoint.read_bytes(row.name)?;
         if found == row.dtype {
@@ -147,7 +139,7 @@ pub fn convert_checkpoint(
 }
 
 /// Writes the mean of several checkpoints of one network to a safetensors file. Sums are kept in `f64`; integers are
-/// those of the first checkpoint.
+/// those of the first checkpoint. PyTorch's counters are added as in [`convert_checkpoint`].
 ///
 /// # Errors
 /// [`Error::Transfer`] when a checkpoint lacks a tensor of the first, has others or other shapes; else as
@@ -166,8 +158,10 @@ pub fn average_checkpoints(
     };
     let target = |found: DType| if is_float(found) { DType::F32 } else { found };
     let names = first.names().filter_map(|name| Some((name, first.get(name)?)));
-    let rows: Vec<_> =
+    let mut rows: Vec<_> =
         names.map(|(name, info)| Row { name, dtype: target(info.dtype), shape: &info.shape }).collect();
+    let counters = missing_counters(first);
+    rows.extend(counters.iter().map(|name| counter_row(name)));
     for other in others {
         let differs =
             |name: &str| first.get(name).map(|info| &info.shape) != other.get(name).map(|info| &info.shape);
@@ -180,6 +174,9 @@ pub fn average_checkpoints(
     let mut all = first.metadata().clone();
     all.extend(metadata.clone());
     write_safetensors(path, &rows, &all, |row| {
+        if first.get(row.name).is_none() {
+            return Ok(COUNTER.to_le_bytes().to_vec());
+        }
         if row.dtype != DType::F32 {
             return Ok(first.read_bytes(row.name)?.0);
         }
@@ -192,6 +189,22 @@ pub fn average_checkpoints(
         let count = checkpoints.len() as f64;
         Ok(sum.iter().flat_map(|sum| ((sum / count) as f32).to_le_bytes()).collect())
     })
+}
+
+/// Value of a counter that is added.
+const COUNTER: i64 = 0;
+
+/// Names of the counters that PyTorch's strict loading asks for and a checkpoint lacks: TensorFlow keeps none.
+fn missing_counters(checkpoint: &Checkpoint) -> Vec<String> {
+    checkpoint
+        .names()
+        .filter_map(|name| Some(format!("{}num_batches_tracked", name.strip_suffix("running_var")?)))
+        .filter(|name| checkpoint.get(name).is_none())
+        .collect()
+}
+
+fn counter_row(name: &str) -> Row<'_> {
+    Row { name, dtype: DType::I64, shape: &[] }
 }
 
 fn beyond(path: &Path, row: &Row<'_>) -> Error {
@@ -221,27 +234,18 @@ fn write_safetensors(
     let mut rows: Vec<&Row<'_>> = rows.iter().collect();
     rows.sort_by_key(|row| (std::cmp::Reverse(row.dtype.bitsize()), row.name));
     let header = header(&rows, metadata).map_err(write_error)?;
-    let (temporary, file) = create_beside(path).map_err(write_error)?;
-    let written = (|| {
-        let mut writer = BufWriter::with_capacity(1 << 20, file);
-        writer.write_all(&(header.len() as u64).to_le_bytes()).map_err(write_error)?;
-        writer.write_all(&header).map_err(write_error)?;
-        for row in rows {
-            writer.write_all(&value(row)?).map_err(write_error)?;
-        }
-        let file = writer.into_inner().map_err(|error| write_error(error.into_error()))?;
-        file.sync_all().map_err(write_error)?;
-        fs::rename(&temporary, path).map_err(write_error)
-    })();
-    if written.is_ok() {
-        // The file is in its place and whole, so a folder that cannot be flushed does not make the save a failure.
-        let _ = sync_folder(path);
+    let replacement = Replacement::of(path).map_err(write_error)?;
+    let mut writer = BufWriter::with_capacity(1 << 20, replacement.create().map_err(write_error)?);
+    writer.write_all(&(header.len() as u64).to_le_bytes()).map_err(write_error)?;
+    writer.write_all(&header).map_err(write_error)?;
+    for row in rows {
+        writer.write_all(&value(row)?).map_err(write_error)?;
     }
-    if written.is_err() {
-        // The error that matters is the one above.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    let file = writer.into_inner().map_err(|error| write_error(error.into_error()))?;
+    replacement.finish(file).map_err(write_error)?;
+    // The file is in its place and whole, so a folder that cannot be flushed does not make the save a failure.
+    let _ = sync_folder(path);
+    Ok(())
 }
 
 /// Makes a rename outlast a power cut, where the system lets a folder be opened.
@@ -271,33 +275,6 @@ fn header(rows: &[&Row<'_>], metadata: &BTreeMap<String, String>) -> io::Result<
     Ok(bytes)
 }
 
-/// Creates a file in the folder of `path` under a name nothing else uses.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    create_numbered(path, || COUNTER.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Creates a file beside `path` under the first number that is free: a process that was killed may have left one,
-/// and in a container the next process has its id.
-fn create_numbered(path: &Path, mut number: impl FnMut() -> u64) -> io::Result<(PathBuf, File)> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path does not name a file"))?;
-    let mut tries = 0;
-    loop {
-        let mut temporary = std::ffi::OsString::from(".");
-        temporary.push(name);
-        temporary.push(format!(".{}-{}.tmp", std::process::id(), number()));
-        let temporary = path.with_file_name(temporary);
-        tries += 1;
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-            Ok(file) => return Ok((temporary, file)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TEMPORARY_NAMES => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 struct Values {
     path: ModulePath,
     found: Vec<(String, Vec<usize>, Vec<f32>)>,
@@ -316,26 +293,5 @@ impl ModuleVisitor for Values {
         let data = param.val().into_data();
         let shape = data.shape().to_vec();
         self.found.push((self.path.join(), shape, data.iter::<f32>().collect()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_killed_process_left_does_not_block_the_next() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.safetensors");
-        let create = |from: u64| {
-            let mut numbers = from..;
-            create_numbered(&path, || numbers.next().unwrap())
-        };
-        let left: Vec<_> = (0..3).map(|_| create(0).unwrap().0).collect();
-        assert!(left[0] != left[1] && left[1] != left[2]);
-        let name = format!(".model.safetensors.{}-2.tmp", std::process::id());
-        assert_eq!(left[2], folder.path().join(name));
-        let error = create_numbered(&path, || 0).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
 }

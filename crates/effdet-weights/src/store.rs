@@ -12,6 +12,8 @@ use crate::{Error, WeightsEntry};
 
 /// File of a timm repository that holds the weights.
 pub(crate) const HUB_FILE: &str = "model.safetensors";
+/// End of the name of a blob that is being fetched.
+pub(crate) const INCOMPLETE: &str = ".incomplete";
 /// What timm's repositories are read at.
 pub(crate) const HUB_REVISION: &str = "main";
 
@@ -87,13 +89,13 @@ impl WeightsStore {
     }
 
     fn from_variables(variable: &Variables<'_>) -> Result<Self, Error> {
-        let folder = |name: &str| variable(name).map(PathBuf::from);
+        let folder = |name: &str| folder(variable, name);
         let ours =
             folder("EFFDET_CACHE").or_else(|| cache(variable, "effdet")).ok_or(Error::NoCacheFolder)?;
-        let hub_home = hub_home(variable).ok_or(Error::NoCacheFolder)?;
         let hub_cache = folder("HF_HUB_CACHE")
             .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
-            .unwrap_or_else(|| hub_home.join("hub"));
+            .or_else(|| Some(hub_home(variable)?.join("hub")))
+            .ok_or(Error::NoCacheFolder)?;
         let torch = folder("TORCH_HOME").or_else(|| cache(variable, "torch"));
         Ok(Self {
             folder: None,
@@ -104,22 +106,22 @@ impl WeightsStore {
         })
     }
 
-    fn in_folder_by(folder: PathBuf, variable: &Variables<'_>) -> Self {
+    fn in_folder_by(own: PathBuf, variable: &Variables<'_>) -> Self {
         let on = |name: &str| {
             variable(name)
                 .is_some_and(|value| matches!(value.to_lowercase().as_str(), "1" | "on" | "yes" | "true"))
         };
         let stored_token = || {
-            let named = variable("HF_TOKEN_PATH").map(PathBuf::from);
+            let named = folder(variable, "HF_TOKEN_PATH");
             let file = named.or_else(|| Some(hub_home(variable)?.join("token")))?;
             (!on("HF_HUB_DISABLE_IMPLICIT_TOKEN")).then(|| fs::read_to_string(file).ok()).flatten()
         };
         let token = variable("HF_TOKEN").or_else(stored_token).map(|token| token.trim().to_owned());
         let address = |name: &str| variable(name).map(|url| url.trim_end_matches('/').to_owned());
         Self {
-            releases: folder.clone(),
-            hub_cache: folder.clone(),
-            folder: Some(folder),
+            releases: own.clone(),
+            hub_cache: own.clone(),
+            folder: Some(own),
             torch_hub: None,
             hub_endpoint: address("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
             hub_token: token.filter(|token| !token.is_empty()),
@@ -136,13 +138,17 @@ impl WeightsStore {
     /// If such a file cannot be read.
     pub fn locate(&self, entry: &WeightsEntry) -> Result<Option<PathBuf>, Error> {
         if let Some(folder) = &self.folder {
-            let Some(path) = existing(folder.join(entry.file_name())) else { return Ok(None) };
-            // Without a note it need not have been fetched, and may be a part or another file of that name.
-            let right = match release_hash(entry, &path) {
-                Some(hash) if !recorded(&path).is_file() => sha256(&path)?.starts_with(hash),
-                _ => true,
-            };
-            return Ok(right.then_some(path));
+            for path in places(folder, entry).into_iter().filter_map(existing) {
+                // Without a note it need not have been fetched, and may be a part or another file of that name.
+                let right = match release_hash(entry, &path) {
+                    Some(hash) if !recorded(&path).is_file() => sha256(&path)?.starts_with(hash),
+                    _ => true,
+                };
+                if right {
+                    return Ok(Some(path));
+                }
+            }
+            return Ok(None);
         }
         if let Some(repository) = &entry.hub
             && let Some(path) = self.hub_snapshot(repository)
@@ -168,7 +174,7 @@ impl WeightsStore {
     pub fn verify(&self, entry: &WeightsEntry) -> Result<Option<Verified>, Error> {
         let path = match &self.folder {
             // Also one that `locate` does not take: here it is told what is wrong with it.
-            Some(folder) => existing(folder.join(entry.file_name())),
+            Some(folder) => places(folder, entry).into_iter().find_map(existing),
             None => self.locate(entry)?,
         };
         let Some(path) = path else { return Ok(None) };
@@ -181,7 +187,8 @@ impl WeightsStore {
         Ok(Some(Verified { path, sha256: found, compared: expected.len() }))
     }
 
-    /// Deletes the file of an entry; gives the paths that are gone. What `torch.hub` fetched stays.
+    /// Deletes the file of an entry and what transfers left of it; gives the paths that are gone. What `torch.hub`
+    /// fetched stays, and so does a blob of the Hub's cache that another snapshot links to.
     ///
     /// # Errors
     /// If a file cannot be deleted.
@@ -189,19 +196,27 @@ impl WeightsStore {
         let mut files = Vec::new();
         let beside = |path: PathBuf| [recorded(&path), partial(&path), path];
         if let Some(folder) = &self.folder {
-            files.extend(beside(folder.join(entry.file_name())));
+            files.extend(places(folder, entry).into_iter().flat_map(beside));
         } else {
             files.extend(entry.release_file().into_iter().flat_map(|file| beside(self.releases.join(file))));
             if let Some(repository) = &entry.hub {
                 let folder = self.hub_repository(repository);
+                files.extend(incomplete(&folder.join("blobs")));
                 if let Some(path) = self.hub_snapshot(repository) {
-                    // The link, and what it points to; the cache itself may be reached through links.
+                    // The link, and what it points to unless another snapshot has it too; the cache itself may be
+                    // reached through links. A copy has a note of what it is a copy of.
                     let blobs = fs::canonicalize(folder.join("blobs")).ok();
-                    let blob = fs::canonicalize(&path).ok();
-                    files.extend(
-                        blob.filter(|blob| blobs.as_ref().is_some_and(|blobs| blob.starts_with(blobs))),
-                    );
-                    files.push(path);
+                    let blob = if path.is_symlink() {
+                        fs::canonicalize(&path).ok()
+                    } else {
+                        recorded_hash(&path).zip(blobs.as_ref()).map(|(hash, blobs)| blobs.join(hash))
+                    };
+                    let blob = blob.filter(|blob| {
+                        blobs.as_ref().is_some_and(|blobs| blob.starts_with(blobs))
+                            && !is_linked(&folder.join("snapshots"), blob, &path)
+                    });
+                    files.extend(blob);
+                    files.extend([recorded(&path), path]);
                 }
             }
         }
@@ -231,6 +246,35 @@ impl WeightsStore {
     }
 }
 
+/// Where the file of an entry may lie in a folder for all files: each source has a name of its own for it.
+fn places(folder: &Path, entry: &WeightsEntry) -> Vec<PathBuf> {
+    let mut places = vec![folder.join(entry.file_name())];
+    let release = entry.release_file().map(|file| folder.join(file));
+    places.extend(release.filter(|release| *release != places[0]));
+    places
+}
+
+/// What transfers into a folder of blobs left when they broke off.
+fn incomplete(blobs: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(blobs).into_iter().flatten().flatten();
+    let is_incomplete =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(INCOMPLETE));
+    entries.map(|entry| entry.path()).filter(is_incomplete).collect()
+}
+
+/// Whether anything below `folder` but `except` leads to `blob`. What cannot be looked into counts as such.
+fn is_linked(folder: &Path, blob: &Path, except: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return true };
+    entries.into_iter().any(|entry| {
+        let Ok(entry) = entry else { return true };
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            return is_linked(&path, blob, except);
+        }
+        path != except && fs::canonicalize(&path).is_ok_and(|found| found == blob)
+    })
+}
+
 /// A file whose hash was found to be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
@@ -243,23 +287,43 @@ pub struct Verified {
 }
 
 /// Gives the value of an environment variable, if it has one.
-type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
+pub(crate) type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-fn environment(name: &str) -> Option<String> {
+pub(crate) fn environment(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// The folder that a variable names, in which a leading `~` stands for the home folder.
+///
+/// # Reference
+/// `os.path.expanduser`, without the homes of others.
+fn folder(variable: &Variables<'_>, name: &str) -> Option<PathBuf> {
+    let value = variable(name)?;
+    let below_home = value
+        .strip_prefix('~')
+        .map(Path::new)
+        .and_then(|rest| if rest.as_os_str().is_empty() { Some(rest) } else { rest.strip_prefix("/").ok() });
+    if let Some(rest) = below_home
+        && let Some(home) = home(variable)
+    {
+        return Some(home.join(rest));
+    }
+    Some(value.into())
+}
+
+fn home(variable: &Variables<'_>) -> Option<PathBuf> {
+    variable("HOME").or_else(|| variable("USERPROFILE")).map(PathBuf::from)
 }
 
 /// A program's folder in the system's folder of caches.
 fn cache(variable: &Variables<'_>, program: &str) -> Option<PathBuf> {
-    let folder = |name: &str| variable(name).map(PathBuf::from);
-    let home = folder("HOME").or_else(|| folder("USERPROFILE"));
-    let caches = folder("XDG_CACHE_HOME").or_else(|| home.map(|home| home.join(".cache")));
+    let caches = folder(variable, "XDG_CACHE_HOME").or_else(|| Some(home(variable)?.join(".cache")));
     caches.map(|caches| caches.join(program))
 }
 
 /// Where the Hub's programs keep their files.
 fn hub_home(variable: &Variables<'_>) -> Option<PathBuf> {
-    variable("HF_HOME").map(PathBuf::from).or_else(|| cache(variable, "huggingface"))
+    folder(variable, "HF_HOME").or_else(|| cache(variable, "huggingface"))
 }
 
 /// The published hash, or its first digits, where `path` has the name of the release file: a file of the Hub has a hash
@@ -372,6 +436,21 @@ mod tests {
         assert!(store(&[("HOME", "/h"), ("HF_HUB_OFFLINE", "true")]).offline);
         assert!(!store(&[("HOME", "/h"), ("EFFDET_OFFLINE", "0")]).offline);
         assert!(matches!(WeightsStore::from_variables(&|_| None), Err(Error::NoCacheFolder)));
+    }
+
+    #[test]
+    fn a_tilde_stands_for_the_home_folder_and_none_is_needed_where_all_folders_are_named() {
+        let set = store(&[
+            ("HOME", "/home/ann"),
+            ("HF_HOME", "~/hf"),
+            ("EFFDET_CACHE", "~"),
+            ("TORCH_HOME", "~bob"),
+        ]);
+        assert_eq!(set.hub_cache, Path::new("/home/ann/hf/hub"));
+        assert_eq!(set.releases, Path::new("/home/ann/releases"));
+        assert_eq!(set.torch_hub.as_deref(), Some(Path::new("~bob/hub/checkpoints")));
+        let homeless = store(&[("HF_HUB_CACHE", "/hub"), ("EFFDET_CACHE", "/ours")]);
+        assert_eq!((homeless.hub_cache.as_path(), homeless.torch_hub), (Path::new("/hub"), None));
     }
 
     #[test]

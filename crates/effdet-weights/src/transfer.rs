@@ -27,7 +27,8 @@ pub enum ClassHead {
     SameCountOrNew,
     /// All of it starts anew.
     New,
-    /// It is loaded but for its last layer, which starts anew except for the classes that both tasks have.
+    /// It is loaded but for its last layer, which starts anew except for the classes that both tasks have. All of it
+    /// starts anew if its last layer has other channels or anchors than the file's.
     KeepShared(SharedClasses),
 }
 
@@ -113,7 +114,11 @@ pub fn transfer_into<M: Module>(
 
     let new_head = match &options.class_head {
         ClassHead::New => true,
-        ClassHead::KeepShared(_) => false,
+        ClassHead::KeepShared(shared) => parameters.iter().any(|(name, _, shape)| {
+            name.contains(PREDICT)
+                && has_class_rows(name)
+                && checkpoint.get(name).is_some_and(|info| has_other_rows(&info.shape, shape, shared))
+        }),
         ClassHead::SameCountOrNew => parameters.iter().any(|(name, _, shape)| {
             name.contains(PREDICT) && checkpoint.get(name).is_none_or(|info| info.shape != *shape)
         }),
@@ -160,7 +165,9 @@ pub fn transfer_into<M: Module>(
             report.load.wrong_shape.push(WrongShape { name, expected, found });
         }
     }
-    if let ClassHead::KeepShared(shared) = &options.class_head {
+    if let ClassHead::KeepShared(shared) = &options.class_head
+        && !new_head
+    {
         report.kept_classes.clone_from(&shared.classes);
     }
     for name in checkpoint.names().filter(|name| !used.contains(*name)) {
@@ -222,6 +229,24 @@ fn has_class_rows(name: &str) -> bool {
     !name.contains(".conv_dw.")
 }
 
+/// Whether a tensor of the last layer has rows for the classes it should have, but of another length or for another
+/// number of anchors than the module's.
+fn has_other_rows(found: &[usize], expected: &[usize], shared: &SharedClasses) -> bool {
+    let (&[rows_found, ref rest @ ..], &[rows, ref rest_wanted @ ..]) = (found, expected) else {
+        return false;
+    };
+    match (anchors(rows_found, shared.from_slots), anchors(rows, shared.to_slots)) {
+        (Some(anchors_found), Some(anchors)) => anchors_found != anchors || rest != rest_wanted,
+        // The class maps are not those of the heads.
+        _ => false,
+    }
+}
+
+/// Anchors of a place that so many rows are for; `None` if the rows are not those of so many classes.
+fn anchors(rows: usize, slots: usize) -> Option<usize> {
+    (slots > 0 && rows.is_multiple_of(slots)).then(|| rows / slots)
+}
+
 /// Rows of the last layer to copy: of every anchor, those of the shared classes.
 struct Rows {
     value: Vec<f32>,
@@ -239,18 +264,18 @@ impl Rows {
         shared: &SharedClasses,
     ) -> Result<Self, Error> {
         let refuse = |reason: String| Err(Error::Transfer { name: name.to_owned(), reason });
-        let (&[rows_found, ref rest @ ..], &[rows, ref rest_wanted @ ..]) = (found, expected) else {
+        let (&[rows_found, ref rest @ ..], &[rows, ..]) = (found, expected) else {
             return refuse("it has no rows".into());
         };
-        let fits = |rows: usize, slots: usize| slots > 0 && rows.is_multiple_of(slots);
-        if !fits(rows_found, shared.from_slots) || !fits(rows, shared.to_slots) {
+        let (Some(_), Some(anchors)) =
+            (anchors(rows_found, shared.from_slots), anchors(rows, shared.to_slots))
+        else {
             return refuse(format!(
                 "it has {rows_found} rows for {} classes, and the model {rows} for {}",
                 shared.from_slots, shared.to_slots
             ));
-        }
-        let anchors = rows / shared.to_slots;
-        if anchors != rows_found / shared.from_slots || rest != rest_wanted {
+        };
+        if has_other_rows(found, expected, shared) {
             return refuse(format!("its shape is {found:?}, and {expected:?} in the model"));
         }
         // The outputs of an anchor are neighbours.

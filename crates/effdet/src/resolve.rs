@@ -12,6 +12,8 @@ use crate::{DetectorOptions, Error};
 
 /// Most classes of a detector made from a file.
 const MAX_CLASSES: usize = 1 << 20;
+/// Most inputs of all nodes in all cells of a feature network, each of which may be a layer.
+const MAX_EDGES: usize = 1 << 16;
 /// Most pixels of a network input.
 const MAX_PIXELS: usize = 1 << 26;
 
@@ -128,6 +130,11 @@ pub(crate) fn check(config: &EfficientDetConfig) -> Result<(), Error> {
         return refuse("the std", format!("{:?}", config.std), "three positive numbers are needed");
     }
     config.fpn.validate().map_err(effdet_model::Error::from)?;
+    let edges: usize = config.fpn.nodes.iter().map(|node| node.inputs.len()).sum();
+    let edges = edges.saturating_mul(config.cells);
+    if edges > MAX_EDGES {
+        return refuse("the number of edges in all cells", edges.to_string(), "it must be at most 2^16");
+    }
     config.decode.validate().map_err(effdet_model::Error::from)?;
     check_image_size(config.image_size)
 }

@@ -1,11 +1,12 @@
 //! A detector over a labelled data set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use effdet_core::Detection;
+use effdet_core::{Detection, ImageSize};
 use effdet_data::{Dataset, DecodeLimits, Prepared, Record, decode_file};
 use effdet_metrics::Detections;
 pub use effdet_train::{ground_truth, image_id};
+use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::{DetectOptions, Detector, Error};
@@ -15,7 +16,7 @@ use crate::{DetectOptions, Detector, Error};
 pub struct Found {
     /// The detections of each record, in the data set's order; empty where the picture could not be read.
     pub detections: Vec<Vec<Detection>>,
-    /// Pictures that could not be read, and why.
+    /// Pictures that could not be read, and why; the reasons do not repeat the paths.
     pub failures: Vec<(PathBuf, String)>,
 }
 
@@ -52,7 +53,7 @@ pub fn detect_dataset(
 /// As [`detect_dataset`], by slices or with test-time augmentation.
 ///
 /// # Errors
-/// As [`detect_dataset`], and for options out of range.
+/// As [`detect_dataset`], and for options out of range. A picture that cannot be sliced so is listed as a failure.
 pub fn detect_dataset_with(
     detector: &Detector,
     dataset: &Dataset,
@@ -64,25 +65,100 @@ pub fn detect_dataset_with(
     }
     let mut found = Found::default();
     for record in &dataset.records {
-        let detections = match decode_file(&record.path, &DecodeLimits::default()) {
-            Ok(picture) => detector.detect_with(&picture, options)?,
-            Err(error) => {
-                found.failures.push((record.path.clone(), error.to_string()));
-                Vec::new()
-            }
+        let detections = match decode(record) {
+            Ok(picture) => match detector.detect_with(&picture, options) {
+                Ok(detections) => Ok(detections),
+                // What is wrong with this picture need not be with the next.
+                Err(error @ (Error::Picture(_) | Error::Slices(_))) => Err(reason(&record.path, &error)),
+                Err(error) => return Err(error),
+            },
+            Err(reason) => Err(reason),
         };
-        found.detections.push(detections);
+        found.detections.push(detections.unwrap_or_else(|reason| {
+            found.failures.push((record.path.clone(), reason));
+            Vec::new()
+        }));
         progress(found.detections.len());
     }
     Ok(found)
 }
 
 fn prepare(detector: &Detector, record: &Record) -> Result<Prepared, String> {
-    let picture = decode_file(&record.path, &DecodeLimits::default()).map_err(|error| error.to_string())?;
-    detector.preprocess().apply(&picture).map_err(|error| error.to_string())
+    let picture = decode(record)?;
+    detector.preprocess().apply(&picture).map_err(|error| reason(&record.path, &error))
+}
+
+/// The picture of a record, if the boxes are those of it.
+fn decode(record: &Record) -> Result<RgbImage, String> {
+    let why = |error: effdet_data::Error| reason(&record.path, &error);
+    let picture = decode_file(&record.path, &DecodeLimits::default()).map_err(why)?;
+    let size = ImageSize::new(picture.height() as usize, picture.width() as usize);
+    // The boxes are compared with the detections as they are.
+    if record.objects_in(size).map_err(why)? != record.objects {
+        return Err("the labels are those of the picture before its EXIF orientation is applied".to_owned());
+    }
+    Ok(picture)
+}
+
+/// An error with its causes, without the path that stands beside it and what was told already.
+fn reason(path: &Path, error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+        cause = error.source();
+    }
+    let stripped = told.strip_prefix(&format!("{}: ", path.display())).map(str::to_owned);
+    stripped.unwrap_or(told)
 }
 
 /// What was found in a data set, as an evaluation takes it.
 pub fn detections(dataset: &Dataset, found: &Found) -> Detections {
     effdet_train::detections(dataset, &found.detections)
+}
+
+#[cfg(test)]
+mod tests {
+    use effdet_core::XyxyBox;
+    use effdet_data::Object;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_has_the_cause_and_not_the_path() {
+        let path = Path::new("no/such/picture.png");
+        let error = decode_file(path, &DecodeLimits::default()).unwrap_err();
+        let reason = reason(path, &error);
+        assert!(reason.starts_with("cannot be read: No such file"), "{reason}");
+    }
+
+    #[test]
+    fn pictures_that_cannot_be_sliced_or_are_not_those_of_the_labels_fail_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = |name: &str, side: u32| {
+            let path = folder.path().join(name);
+            RgbImage::new(side, side).save(&path).unwrap();
+            Record { id: name.into(), path, size: None, objects: Vec::new() }
+        };
+        let object = Object { bbox: XyxyBox::new(0.0, 0.0, 30.0, 30.0), class_id: 1, ..Object::default() };
+        let size = Some(ImageSize::square(32));
+        let halved = Record { size, objects: vec![object], ..record("halved.png", 16) };
+        let records = vec![record("large.png", 2000), record("small.png", 16), halved];
+        let dataset = Dataset { records, ..Dataset::default() };
+        let config = effdet_model::EfficientDetConfig::with_backbone_named("lcnet_035").unwrap();
+        let config = config.with_num_classes(2).with_image_size(ImageSize::square(64));
+        let detector = Detector::random(config, &crate::device("cpu").unwrap()).unwrap();
+        let slices = Some(crate::Slices::new(ImageSize::square(8)));
+        let options = DetectOptions { slices, batch: 2, ..DetectOptions::default() };
+        let found = detect_dataset_with(&detector, &dataset, &options, |_| ()).unwrap();
+        let [(large, too_many), (halved, _)] = found.failures.as_slice() else {
+            panic!("{:?}", found.failures)
+        };
+        assert!(large.ends_with("large.png") && too_many.contains("more than 65536"), "{too_many}");
+        assert!(halved.ends_with("halved.png"), "{}", halved.display());
+        assert_eq!(found.detections.iter().map(Vec::is_empty).collect::<Vec<_>>(), [true, false, true]);
+    }
 }

@@ -112,14 +112,7 @@ impl Detector {
         let decode = self.config().decode;
         let parts = parts(picture, options.slices.as_ref())?;
         let views = views(self.preprocess(), options.augmentation.as_ref())?;
-        let view_decode = match &options.augmentation {
-            // What is weak in one view may be confirmed by another.
-            Some(augmentation) => DecodeConfig {
-                score_threshold: decode.score_threshold.min(augmentation.fusion.score_threshold),
-                ..decode
-            },
-            None => decode,
-        };
+        let view_decode = view_decode(decode, options.augmentation.as_ref());
 
         let mut found = vec![vec![Vec::new(); views.len()]; parts.len()];
         let all = (0..views.len()).flat_map(|view| (0..parts.len()).map(move |part| (part, view)));
@@ -178,6 +171,14 @@ impl SliceMerge {
             }
         }
     }
+}
+
+/// How the outputs of a single view become detections: what is weak in one may be confirmed by another.
+fn view_decode(decode: DecodeConfig, augmentation: Option<&TestTimeAugmentation>) -> DecodeConfig {
+    let Some(augmentation) = augmentation else { return decode };
+    let least = augmentation.fusion.score_threshold;
+    let nms = NmsConfig { score_threshold: decode.nms.score_threshold.min(least), ..decode.nms };
+    DecodeConfig { score_threshold: decode.score_threshold.min(least), nms, ..decode }
 }
 
 /// The parts of the picture that are detected in.
@@ -248,6 +249,8 @@ fn mirrored(bbox: XyxyBox, width: f32) -> XyxyBox {
 
 #[cfg(test)]
 mod tests {
+    use effdet_heads::NmsMethod;
+
     use super::*;
 
     #[test]
@@ -268,6 +271,20 @@ mod tests {
         let views = views(&preprocess, Some(&augmentation)).unwrap();
         let seen: Vec<_> = views.iter().map(|view| (view.preprocess.size.width, view.flipped)).collect();
         assert_eq!(seen, [(128, false), (128, true), (64, false), (64, true)]);
+    }
+
+    #[test]
+    fn a_view_keeps_what_is_weak_in_it_under_soft_suppression_too() {
+        let nms = NmsConfig {
+            method: NmsMethod::SoftGaussian { sigma: 0.5 },
+            score_threshold: 0.3,
+            ..NmsConfig::default()
+        };
+        let decode = DecodeConfig { score_threshold: 0.3, nms, ..DecodeConfig::default() };
+        let seen = view_decode(decode, Some(&TestTimeAugmentation::default()));
+        assert_eq!((seen.score_threshold, seen.nms.score_threshold), (0.01, 0.01));
+        assert_eq!(seen.nms.method, nms.method);
+        assert_eq!(view_decode(decode, None), decode);
     }
 
     #[test]

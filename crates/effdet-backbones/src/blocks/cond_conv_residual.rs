@@ -1,5 +1,5 @@
-use burn::module::Module;
-use burn::tensor::{Tensor, activation};
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{Device, Distribution, Shape, Tensor, activation};
 use effdet_nn::{Activation, ChannelAttention, CondConv2d, DropPath, FeatureMap, Linear, NormAct};
 
 use super::{BlockOutput, Context, add_residual, squeezed};
@@ -40,7 +40,7 @@ impl CondConvResidual {
             .with_stride(plan.stride)
             .with_groups(plan.groups(channels, 1));
         Self {
-            routing_fn: Linear::new(plan.in_channels, plan.experts, device),
+            routing_fn: routing(plan.in_channels, plan.experts, device),
             conv_pw: conv(context.conv(plan.in_channels, channels, plan.start_kernels[0])),
             bn1: context.norm(channels, plan.activation),
             conv_dw: conv(conv_dw),
@@ -66,5 +66,39 @@ impl CondConvResidual {
         let hidden = squeezed(&self.se, hidden);
         let output = self.bn3.forward(self.conv_pwl.forward(hidden.clone(), routing));
         [add_residual(&self.drop_path, input, output), hidden]
+    }
+}
+
+/// The layer that weighs the experts. Its limit counts what goes in, unlike a classifier's.
+///
+/// # Reference
+/// timm `_init_weight_goog`: `1 / √(fan_in + fan_out)` for `routing_fn`.
+fn routing(channels: usize, experts: usize, device: &Device) -> Linear {
+    let mut linear = Linear::new(channels, experts, device);
+    let shape = [experts, channels];
+    let limit = 1.0 / ((channels + experts) as f64).sqrt();
+    linear.weight = Param::uninitialized(
+        ParamId::new(),
+        move |device, require_grad| {
+            Tensor::random(shape, Distribution::Uniform(-limit, limit), device).set_require_grad(require_grad)
+        },
+        device.clone(),
+        true,
+        Shape::from(shape),
+    );
+    linear
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_of_experts_are_drawn_within_the_limit_of_both_fans() {
+        let device = Device::flex();
+        device.seed(1);
+        let weights = routing(320, 4, &device).weight.val().into_data();
+        let largest = weights.iter::<f32>().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+        assert!((0.05..=1.0 / 18.0).contains(&largest), "{largest}");
     }
 }

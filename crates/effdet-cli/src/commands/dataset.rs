@@ -20,7 +20,7 @@ use effdet::{AnchorFit, Coverage, check_image_size, configuration_named, fit_anc
 use serde::Serialize;
 
 use crate::args::DatasetArgs;
-use crate::logging::note;
+use crate::logging::{note, tell};
 use crate::output::{JsonTarget, printable};
 
 /// Some pictures could not be drawn.
@@ -41,6 +41,7 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct DirtCounts {
     counts: BTreeMap<DirtKind, usize>,
+    /// The first of each kind.
     occurrences: Vec<Dirt>,
 }
 
@@ -213,7 +214,11 @@ fn dirt_list(text: &mut String, dirt: &DirtReport) {
             let _ = writeln!(text, "  {}", printable(&occurrence.to_string()));
         }
         if count > EXAMPLES {
-            let _ = writeln!(text, "  ... and {} more {kind}, see --json", count - EXAMPLES);
+            let kept = match count > DirtReport::MAX_KEPT {
+                true => format!("the first {} of all with --json", DirtReport::MAX_KEPT),
+                false => "see --json".to_owned(),
+            };
+            let _ = writeln!(text, "  ... and {} more {kind}, {kept}", count - EXAMPLES);
         }
     }
 }
@@ -356,7 +361,7 @@ fn show(folder: &Path, dataset: &Dataset, count: usize) -> Result<usize> {
         let mut picture = match decode_file(&record.path, &DecodeLimits::default()) {
             Ok(picture) => picture,
             Err(error) => {
-                eprintln!("{}", crate::output::describe(&error.into()));
+                tell!("{}", crate::output::describe(&error.into()));
                 failed += 1;
                 continue;
             }

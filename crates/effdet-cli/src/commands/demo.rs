@@ -18,7 +18,7 @@ use effdet::train::{
 use effdet::validate::{self, Found};
 use effdet::viz::{grid, save_jpeg};
 
-use super::train::{Report as Progress, stop_on_interrupt, write_config};
+use super::train::{Report as Progress, quoted, stop_on_interrupt, write_config};
 use crate::args::DemoArgs;
 use crate::interrupt::INTERRUPTED;
 use crate::logging::note;
@@ -437,17 +437,6 @@ fn next_steps(out: &Path, weights: &Path) -> String {
         config = quoted(&out.join(RUN).join(RunFiles::CONFIG)),
         longer = at("longer"),
     )
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+:\\".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
 }
 
 #[cfg(test)]

@@ -29,9 +29,13 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     file.save(&args.out)?;
 
     let path = args.out.display();
-    let bytes = fs::metadata(&args.out).with_context(|| format!("cannot read {path}"))?.len();
+    let written = fs::metadata(&args.out).with_context(|| format!("cannot read {path}"))?;
+    // A pipe may be standard output, whose reader takes all of it for the file.
+    if !written.is_file() {
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut to = io::stdout().lock();
-    writeln!(to, "{} as {path}, {:.1} MB", detector.config().name, bytes as f64 / 1e6)?;
+    writeln!(to, "{} as {path}, {:.1} MB", detector.config().name, written.len() as f64 / 1e6)?;
     writeln!(to, "  inputs   {}", file.inputs().join(", "))?;
     writeln!(to, "  outputs  {}", file.outputs().join(", "))?;
     Ok(ExitCode::SUCCESS)

@@ -12,12 +12,13 @@ use effdet::data::Prepared;
 use effdet::prelude::*;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::args::{MergeName, PredictArgs};
-use crate::logging::note;
+use crate::logging::{note, tell};
 use crate::output::{
     DetectionReport, ImageError, ImageReport, JsonLines, JsonTarget, OutFolder, Report, describe, is_jpeg,
-    printable, write_table,
+    printable, write_line, write_table,
 };
 use crate::saved::Saved;
 use crate::watch::Watch;
@@ -33,13 +34,14 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let watch = args.watch.map(|_| Watch::new(&args.sources, args.out.as_deref())).transpose()?;
     let pictures = if watch.is_some() { Vec::new() } else { sources::expand(&args.sources)? };
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
-    let jsonl = args.jsonl.as_deref().map(JsonLines::create).transpose()?;
     let out = args.out.as_deref().map(|folder| OutFolder::create(folder, &pictures)).transpose()?;
     let saved = Saved::new(&args.save)?;
-    let to_stdout = [matches!(json, Some(JsonTarget::Stdout)), jsonl.as_ref().is_some_and(|to| to.is_stdout)];
+    let to_stdout = [matches!(json, Some(JsonTarget::Stdout)), args.jsonl.as_deref() == Some(Path::new("-"))];
     if to_stdout == [true; 2] {
         bail!("--json and --jsonl cannot both be standard output");
     }
+    // What lies there is emptied only once everything else is known to be well.
+    let jsonl = args.jsonl.as_deref().map(JsonLines::create).transpose()?;
 
     let mut run = Run {
         detector: &detector,
@@ -61,15 +63,14 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     }
     run.bar.finish_and_clear();
     let Run { report, saved, failures, .. } = run;
-    if let Some(json) = json {
-        json.write(&report)?;
-    }
+    let reported = json.map_or(Ok(()), |json| json.write(&report));
     saved.write(detector.class_map())?;
+    reported?;
     if failures == 0 {
         return Ok(ExitCode::SUCCESS);
     }
     if pictures.len() > 1 {
-        eprintln!("{failures} of {} pictures failed", pictures.len());
+        tell!("{failures} of {} pictures failed", pictures.len());
     }
     Ok(ExitCode::from(FAILED))
 }
@@ -178,46 +179,51 @@ impl Run<'_> {
                 Err((path, error)) => self.failed(&path, &error)?,
             }
         }
-        match self.detect(&sources, &prepared) {
-            Ok(detections) => self.found(sources, detections)?,
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                sources.iter().try_for_each(|source| self.failed(&source.path, &error))?;
+        if self.options.is_plain() {
+            match self.detector.detect_prepared(&prepared) {
+                Ok(detections) => self.found(sources.into_iter().zip(detections).collect())?,
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    sources.iter().try_for_each(|source| self.failed(&source.path, &error))?;
+                }
             }
+        } else {
+            self.detect_views(sources)?;
         }
         self.bar.inc(count);
         Ok(())
     }
 
-    fn detect(
-        &self,
-        sources: &[Source],
-        prepared: &[Prepared],
-    ) -> Result<Vec<Vec<Detection>>, effdet::Error> {
-        if self.options.is_plain() {
-            return self.detector.detect_prepared(prepared);
+    /// Sees each picture in several ways; one that cannot be seen so does not keep the others from it.
+    fn detect_views(&mut self, sources: Vec<Source>) -> Result<()> {
+        let mut found = Vec::with_capacity(sources.len());
+        for source in sources {
+            let Some(pixels) = &source.pixels else { continue };
+            match self.detector.detect_with(pixels, &self.options) {
+                Ok(detections) => found.push((source, detections)),
+                Err(error) => self.failed(&source.path, &error.into())?,
+            }
         }
-        let pictures = sources.iter().filter_map(|source| source.pixels.as_ref());
-        pictures.map(|picture| self.detector.detect_with(picture, &self.options)).collect()
+        self.found(found)
     }
 
-    fn found(&mut self, sources: Vec<Source>, detections: Vec<Vec<Detection>>) -> Result<()> {
+    fn found(&mut self, pictures: Vec<(Source, Vec<Detection>)>) -> Result<()> {
         let classes = self.detector.class_map();
-        let mut drawings = Vec::new();
-        for (Source { path, width, height, pixels }, detections) in sources.into_iter().zip(detections) {
+        let mut drawings: Vec<(PathBuf, PathBuf, RgbImage, Vec<Detection>)> = Vec::new();
+        for (Source { path, width, height, pixels }, detections) in pictures {
             let reports =
                 detections.iter().map(|detection| DetectionReport::new(detection, classes)).collect();
             let image = ImageReport { path: path.display().to_string(), width, height, detections: reports };
             self.show(&image)?;
-            if let Some(jsonl) = &mut self.jsonl {
-                jsonl.write(&image)?;
-            }
+            self.write_line(&image)?;
             self.saved.add(&path, ImageSize::new(height as usize, width as usize), &detections)?;
             if self.keeps_report {
                 self.report.images.push(image);
             }
             if let (Some(out), Some(pixels)) = (&mut self.out, pixels) {
                 let to = out.path_for(&path);
+                // A source that is named twice has one copy, which two threads must not write.
+                drawings.retain(|(_, other, ..)| *other != to);
                 drawings.push((path, to, pixels, detections));
             }
         }
@@ -250,17 +256,20 @@ impl Run<'_> {
         }
     }
 
+    fn write_line(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let others = self.keeps_report || self.show_table || self.out.is_some() || self.saved.is_wanted();
+        write_line(&mut self.jsonl, value, others)
+    }
+
     /// Reports a picture that failed; the rest go on.
     fn failed(&mut self, path: &Path, error: &anyhow::Error) -> io::Result<()> {
         let path = path.display().to_string();
         let reason = describe(error);
         let reason = reason.strip_prefix(&format!("{path}: ")).unwrap_or(&reason).to_owned();
-        self.bar.suspend(|| eprintln!("error: {}: {}", printable(&path), printable(&reason)));
+        self.bar.suspend(|| tell!("error: {}: {}", printable(&path), printable(&reason)));
         self.failures += 1;
         let error = ImageError { path, error: reason };
-        if let Some(jsonl) = &mut self.jsonl {
-            jsonl.write(&error)?;
-        }
+        self.write_line(&error)?;
         if self.keeps_report {
             self.report.errors.push(error);
         }

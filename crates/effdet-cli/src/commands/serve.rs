@@ -9,6 +9,7 @@ use tokio::runtime;
 
 use crate::args::ServeArgs;
 use crate::detector;
+use crate::logging::note;
 
 /// What a shell reports of a command ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
@@ -22,15 +23,17 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
         let model = detector.config().name.clone();
         let server = Server::bind(&args.listen, detector, config).await?;
         let stop = stop_signal()?;
-        eprintln!("{model} on http://{}", server.local_addr());
+        note!("{model} on http://{}", server.local_addr());
         let served = server.run(async {
             stop.await;
             end_at_the_next_signal();
         });
         let served = served.await;
-        eprintln!(
+        note!(
             "{} requests, {} answered, {} left by their clients",
-            served.accepted, served.answered, served.abandoned
+            served.accepted,
+            served.answered,
+            served.abandoned
         );
         Ok(ExitCode::SUCCESS)
     })

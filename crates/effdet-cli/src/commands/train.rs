@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
+use effdet::core::Replacement;
 use effdet::nn::Collective;
 use effdet::train::{
     Callback, CocoMetric, Control, DataLoader, DefaultModule, DetectorModel, Ending, Engine, EpochRecord,
@@ -39,7 +40,9 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     if has_checkpoint {
         refuse_changes(&folder, &config)?;
     } else {
-        // Before anything can fail, so that --resume knows what was asked for.
+        // The configuration that lies there is that of the weights.
+        RunFiles::refuse_foreign_weights(&folder)?;
+        // Before anything else can fail, so that --resume knows what was asked for.
         write_config(&folder, &config)?;
     }
 
@@ -118,7 +121,11 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
             let best = folder.join(RunFiles::BEST);
             let weights = if best.exists() { best } else { folder.join(RunFiles::LAST) };
             note!("the weights are {}", weights.display());
-            note!("to look at: {}", folder.join(RunFiles::REPORT).display());
+            // Without an evaluation there is none.
+            let report = folder.join(RunFiles::REPORT);
+            if report.exists() {
+                note!("to look at: {}", report.display());
+            }
             Ok(ExitCode::SUCCESS)
         }
         Ending::Interrupted => {
@@ -126,7 +133,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
                 [one] if one == "cpu" => String::new(),
                 devices => format!(" --device {}", devices.join(",")),
             };
-            note!("stopped; go on with\n  effdet train --resume --out {}{devices}", folder.display());
+            note!("stopped; go on with\n  effdet train --resume --out {}{devices}", quoted(&folder));
             Ok(ExitCode::from(INTERRUPTED))
         }
     }
@@ -146,26 +153,26 @@ pub fn stop_on_interrupt() -> Result<StopFlag> {
     Ok(stop)
 }
 
-/// Options before the file, `--set` before all; a run that goes on has its own configuration below them.
+/// Options before the file, `--set` before all; a run that goes on has its own configuration below them, a new one what
+/// its checkpoint says of itself.
 fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
     let own = folder.join(RunFiles::CONFIG);
     let mut layers = Vec::new();
     let resumed = args.resume && own.exists();
+    let file = args.config.as_ref().map(Layer::file).transpose()?;
     if let Some(weights) = &args.weights
-        && args.config.is_none()
         && !resumed
     {
         // What a checkpoint says of another model than the one asked for does not hold for that one.
-        let model = args.model.as_deref();
+        let in_file = file.as_ref().and_then(|layer| layer.text("model")).filter(|name| !name.is_empty());
+        let model = args.model.as_deref().or(in_file);
         let described = Layer::checkpoint(weights)?;
         layers.extend(described.filter(|layer| model.is_none_or(|name| layer.text("model") == Some(name))));
     }
     if resumed {
         layers.push(Layer::file(&own)?);
     }
-    if let Some(file) = &args.config {
-        layers.push(Layer::file(file)?);
-    }
+    layers.extend(file);
     let recipe = args
         .recipe
         .or_else(|| (!resumed && args.config.is_none() && args.scratch).then_some(RecipeName::Reference));
@@ -274,14 +281,26 @@ fn settings(config: &RunConfig) -> Result<BTreeMap<String, toml::Value>> {
 
 pub fn write_config(folder: &Path, config: &RunConfig) -> Result<()> {
     let path = folder.join(RunFiles::CONFIG);
-    let temporary = folder.join("config.toml.tmp");
     let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&temporary)?;
+        let replacement = Replacement::of(&path)?;
+        let mut file = replacement.create()?;
         file.write_all(config.to_toml().map_err(std::io::Error::other)?.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, &path)
+        drop(file);
+        replacement.place()
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A path as a shell takes it.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:\\".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 /// The first of runs/train, runs/train2, ... that does not exist.
@@ -433,4 +452,49 @@ fn remaining(report: &StepReport, per_second: f64) -> Duration {
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use effdet::weights::{CheckpointMetadata, NamedTensors, save_named_tensors};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        train: TrainArgs,
+    }
+
+    #[test]
+    fn what_a_checkpoint_says_of_its_model_lies_below_the_file_of_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let [weights, file] = ["start.safetensors", "own.toml"].map(|name| folder.path().join(name));
+        let metadata = CheckpointMetadata {
+            model: Some("tf_efficientdet_lite0".to_owned()),
+            image_size: Some([256, 192]),
+            mean: Some([0.25, 0.5, 0.75]),
+            std: Some([0.5; 3]),
+            ..CheckpointMetadata::default()
+        };
+        let tensors = NamedTensors::from([("weight".to_owned(), (vec![1], vec![0.0]))]);
+        save_named_tensors(&weights, &tensors, &metadata.to_map()).unwrap();
+        let configured = |settings: &str| {
+            fs::write(&file, format!("{settings}\n[data]\nroot = \"set\"\nformat = \"coco\"\n")).unwrap();
+            let line = ["train", "--weights", weights.to_str().unwrap(), "--config", file.to_str().unwrap()];
+            configuration(&Line::parse_from(line).train, folder.path()).unwrap()
+        };
+        let config = configured("std = [0.125, 0.125, 0.125]");
+        assert_eq!((config.model.as_str(), config.image_size), ("tf_efficientdet_lite0", [256, 192]));
+        assert_eq!((config.mean, config.std), (Some([0.25, 0.5, 0.75]), Some([0.125; 3])));
+        let other = configured("model = \"tf_efficientdet_lite1\"");
+        assert_eq!((other.image_size, other.mean), ([0, 0], None));
+    }
+
+    #[test]
+    fn a_folder_to_go_on_with_survives_a_shell() {
+        assert_eq!(quoted(Path::new("runs/train2")), "runs/train2");
+        assert_eq!(quoted(Path::new("my run/it's")), "'my run/it'\\''s'");
+    }
 }

@@ -1,18 +1,19 @@
 //! `effdet val`.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use effdet::Detector;
-use effdet::data::{Dataset, DirtReport, Format, LabelFormat, ParseOptions, Pixels, Source};
+use effdet::data::{Dataset, DirtKind, DirtReport, Format, LabelFormat, ParseOptions, Pixels, Source};
 use effdet::metrics::{Id, Loaded, VocOptions};
 use effdet::train::save_predictions;
 use effdet::validate::{self, Found, image_id};
 use serde::Serialize;
 
 use crate::args::{MergeName, ValArgs};
-use crate::logging::note;
-use crate::output::JsonTarget;
+use crate::logging::{note, tell};
+use crate::output::{JsonTarget, printable};
 use crate::report::{self, Settings, Subject};
 use crate::{detector, progress};
 
@@ -35,7 +36,7 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
     let found = validate::detect_dataset_with(&detector, &dataset, &options, progress)?;
     bar.finish_and_clear();
     for (path, reason) in &found.failures {
-        eprintln!("{}: {reason}", path.display());
+        tell!("error: {}: {}", printable(&path.display().to_string()), printable(reason));
     }
     if let Some(results) = results {
         results.write(&coco_results(&dataset, &found))?;
@@ -43,7 +44,10 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
 
     let truth = validate::ground_truth(&dataset)?;
     let loaded = Loaded { truth, detections: validate::detections(&dataset, &found) };
-    let settings = Settings { metric: args.metric, iou: None, voc: VocOptions::default() };
+    // Boxes of other formats end where their last pixel does, and have no pixel to add.
+    let inclusive_pixels = matches!(args.format, Format::Voc | Format::Pets);
+    let voc = VocOptions { inclusive_pixels, ..VocOptions::default() };
+    let settings = Settings { metric: args.metric, iou: None, voc };
     let numbers = report::measure(&loaded, settings, None)?;
     numbers.publish(json.as_ref())?;
     if let Some(folder) = &args.plots {
@@ -87,8 +91,7 @@ fn read(args: &ValArgs, detector: &Detector) -> Result<Dataset> {
     }
     let pixels = args.pixels.map(Pixels::from);
     let reference = matches!(args.format, Format::Voc | Format::Pets).then_some(Pixels::Effdet);
-    // COCO's own category ids are what its detectors were trained on.
-    let named = args.format != Format::Coco && has_names(detector);
+    let named = has_names(detector);
     let options = ParseOptions {
         pixels: pixels.or(reference),
         classes: named.then(|| detector.class_map().clone()),
@@ -100,10 +103,21 @@ fn read(args: &ValArgs, detector: &Detector) -> Result<Dataset> {
     if dataset.records.is_empty() {
         bail!("{}: no labelled pictures{}", args.data.display(), split_hint(args));
     }
+    if named
+        && dataset.object_count() == 0
+        && let Some(unknown) = parsed.dirt.of(DirtKind::UnknownClass).next()
+    {
+        bail!(
+            "no object{} is of a class that the detector knows ({unknown}); if its classes have other names, say so with \
+             --labels",
+            split_hint(args)
+        );
+    }
     let (ours, theirs) = (detector.config().num_classes, dataset.class_map.len());
     if theirs > ours {
         bail!("the data set has class ids up to {theirs}, the detector {ours} classes");
     }
+    // Without names COCO's category ids are what a detector's classes are.
     if !named && args.format != Format::Coco {
         note!(
             "warning: the weights do not name their classes, so classes are matched by their order in the data set; \
@@ -138,18 +152,22 @@ struct CocoResult {
 }
 
 fn coco_results(dataset: &Dataset, found: &Found) -> Vec<CocoResult> {
+    let sources: BTreeSet<Id> = dataset.class_sources.values().map(image_id).collect();
+    // A class that the labels do not have must not go by the id of another that they have.
+    let category_id = |class: u32| match dataset.class_sources.get(&class) {
+        Some(source) => Some(image_id(source)),
+        None => Some(Id::from(class)).filter(|id| !sources.contains(id)),
+    };
     let records = dataset.records.iter().zip(&found.detections);
-    records
-        .flat_map(|(record, detections)| {
-            detections.iter().map(|detection| {
-                let bbox = detection.bbox;
-                let source = dataset.class_sources.get(&detection.class_id).map(image_id);
-                CocoResult {
-                    image_id: image_id(&record.id),
-                    category_id: source.unwrap_or_else(|| Id::from(detection.class_id)),
-                    bbox: [bbox.x1, bbox.y1, bbox.width(), bbox.height()],
-                    score: detection.score,
-                }
+    let detections = records.flat_map(|(record, found)| found.iter().map(move |found| (record, found)));
+    detections
+        .filter_map(|(record, detection)| {
+            let bbox = detection.bbox;
+            Some(CocoResult {
+                image_id: image_id(&record.id),
+                category_id: category_id(detection.class_id)?,
+                bbox: [bbox.x1, bbox.y1, bbox.width(), bbox.height()],
+                score: detection.score,
             })
         })
         .collect()

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use effdet::prelude::*;
@@ -13,14 +13,17 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use crate::args::{MergeName, VideoArgs};
-use crate::ffmpeg::{self, Decoder, Encoder, Input, Probe};
+use crate::ffmpeg::{self, Decoder, Encoder, Input, Probe, Stopper};
 use crate::interrupt::{self, INTERRUPTED};
-use crate::logging::note;
-use crate::output::{DetectionReport, FrameReport, JsonLines};
+use crate::logging::{note, tell};
+use crate::output::{DetectionReport, FrameReport, JsonLines, write_line};
 use crate::{detector, progress};
 
 /// The video ends early or is damaged.
 const DAMAGED: u8 = 1;
+
+/// Longest time in which Ctrl-C is not noticed.
+const NAP: Duration = Duration::from_millis(50);
 
 /// Part of the frames that a file may lack: its header rounds.
 const MISSING: f64 = 0.02;
@@ -34,10 +37,10 @@ pub fn run(args: &VideoArgs) -> Result<ExitCode> {
     }
     let detector = detector::load(&args.detector, args.score)?;
     let options = args.views.options(&args.detector, MergeName::Join);
-    let jsonl = args.jsonl.as_deref().map(JsonLines::create).transpose()?;
     interrupt::listen()?;
 
     let decoder = Decoder::start(&input, &probe)?;
+    let jsonl = args.jsonl.as_deref().map(JsonLines::create).transpose()?;
     let batch = args.detector.batch.into();
     let begun = Instant::now();
     let mut run = Run {
@@ -47,6 +50,7 @@ pub fn run(args: &VideoArgs) -> Result<ExitCode> {
         is_live: input.is_live(),
         begun,
         jsonl,
+        is_drawn: args.out.is_some(),
         frames: 0,
         objects: 0,
         bar: progress::frames(probe.frames),
@@ -55,14 +59,20 @@ pub fn run(args: &VideoArgs) -> Result<ExitCode> {
         // A batch waits while another is in the network.
         let (to_detect, frames) = sync_channel(batch);
         let (to_encode, drawn) = sync_channel(batch);
+        let (stopper, stopper_on_interrupt) = (decoder.stopper(), decoder.stopper());
+        let (is_over, over) = channel();
+        scope.spawn(move || stop_on_interrupt(&stopper_on_interrupt, &over));
         let decoding = scope.spawn(move || decode(decoder, args.max_frames, &to_detect));
         let encoding = args.out.as_deref().map(|out| {
             let (rate, is_live) = (probe.rate.clone(), input.is_live());
             scope.spawn(move || encode(out, &rate, is_live, drawn))
         });
         let detected = run.all(frames, batch, args.out.is_some().then_some(to_encode));
+        // Where detection ended before the input, nobody wants the rest, which a stream may not deliver for long.
+        stopper.stop();
         let failed = || anyhow!("a thread failed");
         let decoded = decoding.join().map_err(|_| failed()).and_then(|end| end);
+        drop(is_over);
         let encoded = encoding.map(|encoding| encoding.join().map_err(|_| failed()).and_then(|end| end));
         detected.map(|()| (decoded, encoded))
     })?;
@@ -91,6 +101,16 @@ fn check_out(out: &Path, source: &Path) -> Result<()> {
     }
 }
 
+/// Ends the decoder at Ctrl-C, whatever it waits for, until `over` says that it has ended by itself.
+fn stop_on_interrupt(decoder: &Stopper, over: &Receiver<()>) {
+    while over.recv_timeout(NAP) == Err(RecvTimeoutError::Timeout) {
+        if interrupt::requested() {
+            decoder.stop();
+            return;
+        }
+    }
+}
+
 /// How decoding ended.
 enum End {
     /// At the end of the input: whether ffmpeg was content, and what it said.
@@ -102,7 +122,12 @@ enum End {
 fn decode(mut decoder: Decoder, most: Option<u64>, to: &SyncSender<RgbImage>) -> Result<End> {
     let mut count = 0;
     while most.is_none_or(|most| count < most) && !interrupt::requested() {
-        let Some(frame) = decoder.frame()? else {
+        let frame = decoder.frame();
+        if interrupt::requested() {
+            // What a decoder left that was ended then is no error.
+            break;
+        }
+        let Some(frame) = frame? else {
             let (is_well, messages) = decoder.finish()?;
             return Ok(End::Input(is_well, messages));
         };
@@ -135,6 +160,8 @@ struct Run<'a> {
     is_live: bool,
     begun: Instant,
     jsonl: Option<JsonLines>,
+    /// Whether a video is written, too.
+    is_drawn: bool,
     frames: u64,
     objects: u64,
     bar: ProgressBar,
@@ -185,12 +212,12 @@ impl Run<'_> {
                 true => self.begun.elapsed().as_secs_f64(),
                 false => self.frames as f64 / self.probe.frames_per_second,
             };
-            if let Some(jsonl) = &mut self.jsonl {
+            if self.jsonl.is_some() {
                 let (width, height) = frame.dimensions();
                 let detections =
                     detections.iter().map(|found| DetectionReport::new(found, classes)).collect();
                 let report = FrameReport { frame: self.frames, time, width, height, detections };
-                jsonl.write(&report)?;
+                write_line(&mut self.jsonl, &report, self.is_drawn)?;
             }
             self.frames += 1;
             self.objects += detections.len() as u64;
@@ -225,9 +252,11 @@ fn finish(run: &Run<'_>, end: End, args: &VideoArgs) -> Result<ExitCode> {
     }
     let expected = run.probe.frames.unwrap_or(0);
     let least = expected - (expected as f64 * MISSING).ceil() as u64;
-    if !is_well || run.frames < least {
+    // The whole file may last longer than its pictures: its length alone shows no damage.
+    let shows_damage = run.probe.is_counted || !messages.trim().is_empty();
+    if !is_well || (run.frames < least && shows_damage) {
         let of = if expected > run.frames { format!(" of {expected}") } else { String::new() };
-        eprintln!("error: {name} ends after {}{of} frames: {said}", run.frames);
+        tell!("error: {name} ends after {}{of} frames: {said}", run.frames);
         return Ok(ExitCode::from(DAMAGED));
     }
     if !messages.trim().is_empty() {

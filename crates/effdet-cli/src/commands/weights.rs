@@ -13,7 +13,7 @@ use effdet::weights::{
 use serde::Serialize;
 
 use crate::args::{FloatType, WeightsCommand};
-use crate::logging::note;
+use crate::logging::{note, tell};
 use crate::output::describe;
 use crate::progress::Transfers;
 
@@ -97,7 +97,7 @@ fn download(entries: &[&WeightsEntry], store: &WeightsStore) -> Result<ExitCode>
             Ok(path) => writeln!(io::stdout(), "{}", path.display())?,
             Err(error) => {
                 failed += 1;
-                eprintln!("error: {}: {}", entry.name, describe(&error.into()));
+                tell!("error: {}: {}", entry.name, describe(&error.into()));
             }
         }
     }
@@ -107,7 +107,7 @@ fn download(entries: &[&WeightsEntry], store: &WeightsStore) -> Result<ExitCode>
 fn path(name: &str, store: &WeightsStore) -> Result<ExitCode> {
     let entry = WeightsEntry::named(name)?;
     let Some(path) = store.locate(entry)? else {
-        eprintln!("error: {} is not on this machine: effdet weights download {name}", entry.name);
+        tell!("error: {} is not on this machine: effdet weights download {name}", entry.name);
         return Ok(ExitCode::from(AMISS));
     };
     writeln!(io::stdout(), "{}", path.display())?;
@@ -127,11 +127,11 @@ fn verify(names: &[String], store: &WeightsStore) -> Result<ExitCode> {
             Ok(None) if names.is_empty() => {}
             Ok(None) => {
                 bad += 1;
-                eprintln!("error: {} is not on this machine", entry.name);
+                tell!("error: {} is not on this machine", entry.name);
             }
             Err(error) => {
                 bad += 1;
-                eprintln!("error: {}: {}", entry.name, describe(&error.into()));
+                tell!("error: {}: {}", entry.name, describe(&error.into()));
             }
         }
     }
@@ -176,6 +176,8 @@ fn convert(
     let released = registry().iter().find(|entry| file.is_some() && entry.release_file() == file);
     let released =
         released.filter(|entry| entry.kind() == WeightsKind::Detector).map(|entry| entry.name.as_str());
+    // What the file says of itself does not hold for another model.
+    let is_stored = stored.config.is_some() && model.is_none_or(|name| stored.model.as_deref() == Some(name));
     let model = model.or(stored.model.as_deref()).or(released);
     let options = DetectorOptions { model: model.map(str::to_owned), ..DetectorOptions::default() };
 
@@ -187,7 +189,7 @@ fn convert(
                     stored
                 }
                 // What is not a detector, such as a backbone, has no more to say.
-                Some(_) if stored.config.is_some() => stored,
+                Some(_) if is_stored => stored,
                 Some(name) => described(&checkpoint, &options)
                     .with_context(|| format!("{} as `{name}`", input.display()))?,
             };

@@ -1,6 +1,6 @@
 //! `effdet bench`.
 
-use crate::common::effdet;
+use crate::common::{Fixture, effdet};
 use serde_json::Value;
 
 #[test]
@@ -18,4 +18,36 @@ fn every_stage_has_its_times() {
     }
     assert!(report["train_step"]["min"].as_f64() > report["forward"]["min"].as_f64());
     assert_eq!((&report["runs"], &report["native"]), (&3.into(), &true.into()));
+}
+
+#[test]
+fn a_checkpoint_is_timed_with_as_many_threads_as_asked() {
+    let fixture = Fixture::new();
+    let mut command = effdet();
+    command.current_dir(fixture.path("")).args(["bench", "--weights", "tiny.safetensors", "--threads", "1"]);
+    let output = command.args(["--runs", "1", "--json", "-"]).assert().success();
+    // Nothing but the report is on standard output.
+    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!((&report["model"], &report["threads"]), (&"efficientdet-lcnet_035".into(), &1.into()));
+}
+
+#[test]
+fn a_backbone_and_its_classes_are_those_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = folder.path().join("labels.txt");
+    let arguments = ["bench", "--backbone", "lcnet_035", "--image-size", "64", "--runs", "1", "--json", "-"];
+    let run = |options: &[&str]| {
+        let output = effdet().args(arguments).args(options).output().unwrap();
+        (output.status.code(), output.stdout, String::from_utf8(output.stderr).unwrap())
+    };
+    std::fs::write(&labels, "cat\ndog\n").unwrap();
+    let labels = labels.to_str().unwrap();
+    for options in [&["--num-classes", "3"][..], &["--labels", labels]] {
+        let (status, stdout, stderr) = run(options);
+        assert_eq!(status, Some(0), "{stderr}");
+        let report: Value = serde_json::from_slice(&stdout).unwrap();
+        assert_eq!(report["model"], "efficientdet-lcnet_035");
+    }
+    let (status, _, stderr) = run(&["--num-classes", "0"]);
+    assert!(status == Some(2) && stderr.contains("number of classes"), "{stderr}");
 }

@@ -48,6 +48,19 @@ fn a_file_describes_itself() {
     assert_eq!((config.decode.score_threshold, config.decode.max_detections), (0.25, 9));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_gets_the_file_and_nothing_else() {
+    let fixture = Fixture::new();
+    export(&fixture, "tiny.safetensors", &[]).assert().success();
+    let whole = std::fs::read(fixture.path("model.onnx")).unwrap();
+    let mut command = effdet();
+    command.arg("export").arg("--weights").arg(fixture.path("tiny.safetensors"));
+    let output = command.args(["--out", "/dev/stdout"]).assert().success().get_output().stdout.clone();
+    assert_eq!(output.len(), whole.len());
+    ModelProto::decode(output.as_slice()).unwrap();
+}
+
 #[test]
 fn wrong_usage_is_refused_and_leaves_no_file() {
     let fixture = Fixture::new();

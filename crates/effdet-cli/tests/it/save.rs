@@ -114,6 +114,43 @@ fn places_that_cannot_be_written_are_refused_before_the_work() {
 }
 
 #[test]
+fn lines_of_an_earlier_run_stay_where_the_arguments_are_refused() {
+    let fixture = Fixture::new();
+    fixture.picture("in/a.png", 80, 64);
+    std::fs::write(fixture.path("found.jsonl"), "{}\n").unwrap();
+    for refused in [["--save-yolo", "in"], ["--out", "in"]] {
+        fails(fixture.predict(&["in"]).args(["--jsonl", "found.jsonl"]).args(refused), 2);
+        assert_eq!(std::fs::read_to_string(fixture.path("found.jsonl")).unwrap(), "{}\n");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_of_lines_that_goes_away_does_not_take_the_files_with_it() {
+    let fixture = Fixture::new();
+    fixture.picture("in/a.png", 80, 64);
+    fixture.picture("in/b.png", 60, 50);
+    let run = |options: &[&str]| {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_effdet"))
+            .current_dir(fixture.path(""))
+            .args(["predict", "in", "gone.png", "--weights", "tiny.safetensors", "--jsonl", "-"])
+            .args(options)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Before anything can be written, both readers have gone.
+        drop((child.stdout.take(), child.stderr.take()));
+        child.wait().unwrap().code()
+    };
+    assert_eq!(run(&["--save-csv", "found.csv", "--out", "drawn"]), Some(1));
+    for name in ["found.csv", "drawn/a.png", "drawn/b.png"] {
+        assert!(fixture.path(name).is_file(), "{name}");
+    }
+    assert_eq!(run(&[]), Some(0), "nothing else was wanted");
+}
+
+#[test]
 fn lines_of_json_hold_pictures_and_errors() {
     let fixture = Fixture::new();
     fixture.picture("a.png", 80, 64);

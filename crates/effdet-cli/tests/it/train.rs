@@ -62,6 +62,27 @@ fn written(fixture: &Fixture, key: &str) -> String {
 }
 
 #[test]
+fn a_folder_with_the_weights_of_another_run_stays_as_it_is() {
+    let fixture = with_set();
+    fs::create_dir(fixture.path("run")).unwrap();
+    for name in ["best.safetensors", "config.toml"] {
+        fs::write(fixture.path(&format!("run/{name}")), "# theirs").unwrap();
+    }
+    let start = ["--weights", "start.safetensors", "--recipe", "one-cycle", "--epochs", "1"];
+    for resume in [&[][..], &["--resume"]] {
+        let stderr = fails(&mut train(&fixture, &[&SET[..], &start, resume].concat()), 2);
+        assert!(stderr.contains("best.safetensors"), "{stderr}");
+        for name in ["best.safetensors", "config.toml"] {
+            assert_eq!(
+                fs::read_to_string(fixture.path(&format!("run/{name}"))).unwrap(),
+                "# theirs",
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_refused_resume_leaves_the_configuration_and_the_plain_one_goes_on() {
     let fixture = with_set();
     let start = ["--weights", "start.safetensors", "--recipe", "one-cycle", "--epochs", "1"];

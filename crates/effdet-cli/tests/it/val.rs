@@ -75,12 +75,40 @@ fn the_json_has_the_numbers_of_evaluate_and_the_detections_give_them_again() {
 }
 
 #[test]
+fn the_classes_of_coco_are_matched_by_name_and_written_by_the_ids_of_the_labels() {
+    let fixture = with_coco();
+    let numbers = |name: &str| {
+        let arguments = ["--data", "set", "--format", "coco", "--json", name, "--detections", "found.json"];
+        val(&fixture, &arguments).assert().success();
+        read_json(&fixture.path(name))
+    };
+    let by_the_detectors_ids = numbers("as_it_was.json");
+
+    let path = fixture.path("set/annotations/instances_val2017.json");
+    let mut labels = read_json(&path);
+    // The detector's 1, 2 and 3 are cat, dog and cow.
+    for (list, key) in [("categories", "id"), ("annotations", "category_id")] {
+        for entry in labels[list].as_array_mut().unwrap() {
+            let other = if entry[key] == json!(1) { 2 } else { 70 };
+            entry[key] = json!(other);
+        }
+    }
+    fs::write(&path, labels.to_string()).unwrap();
+    assert_eq!(numbers("renumbered.json"), by_the_detectors_ids);
+    let found = read_json(&fixture.path("found.json"));
+    let mut ids = found.as_array().unwrap().iter().map(|line| line["category_id"].as_i64().unwrap());
+    assert!(ids.all(|id| [2, 70].contains(&id)), "what the labels do not have is not written");
+}
+
+#[test]
 fn the_metric_of_voc_gives_the_mean_and_each_class() {
     let fixture = with_coco();
     let arguments = ["--data", "set", "--format", "coco", "--metric", "voc", "--json", "-"];
     let output = val(&fixture, &arguments).assert().success().get_output().stdout.clone();
     let report: Value = serde_json::from_slice(&output).unwrap();
     assert!(report["mAP"].is_number() && report["per_class"]["cat"]["AP"].is_number(), "{report}");
+    // Only where boxes are those of VOC is their last pixel inside.
+    assert_eq!(report["options"]["inclusive_pixels"], false);
 }
 
 #[test]
@@ -89,7 +117,7 @@ fn pictures_that_do_not_decode_are_named_and_end_with_status_1() {
     fs::write(fixture.path("set/val2017/second.png"), "not a picture").unwrap();
     let arguments = ["--data", "set", "--format", "coco", "--split", "val2017", "--json", "numbers.json"];
     let stderr = fails(&mut val(&fixture, &arguments), 1);
-    assert!(stderr.contains("second.png"), "{stderr}");
+    assert!(stderr.contains("second.png: not a picture"), "{stderr}");
     assert!(read_json(&fixture.path("numbers.json"))["AP"].is_number());
 }
 
@@ -113,7 +141,7 @@ fn what_cannot_be_evaluated_ends_with_status_2_and_a_name() {
         (&["--data", "set", "--format", "kitti"], "kitti"),
         (&["--data", "set", "--format", "coco", "--metric", "dice"], "dice"),
         (&["--data", "wide", "--format", "coco", "--annotations", "nowhere.json"], "nowhere.json"),
-        (&["--data", "wide", "--format", "coco"], "class ids up to 4"),
+        (&["--data", "wide", "--format", "coco"], "`fourth`"),
         (&["--format", "coco"], "--data"),
         (&["--data", "set"], "--format"),
     ] {

@@ -170,6 +170,68 @@ fn a_video_that_ends_in_the_middle_gives_what_is_there_and_says_so() {
     assert!(stderr.contains("late.mp4: not a video that ffmpeg can read"), "{stderr}");
 }
 
+#[test]
+fn sound_that_outlasts_the_picture_is_no_damage() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let sound = ["-f", "lavfi", "-i", "sine=duration=5", "-c:v", "mpeg4", "-c:a", "pcm_s16le"];
+    clip(&fixture, "clip.mkv", &sound);
+    video(&fixture, "clip.mkv").args(["--jsonl", "found.jsonl"]).assert().success();
+    assert_eq!(lines(&fixture.path("found.jsonl")).len(), 24);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_stream_that_delivers_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Child;
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    fn wait_for<T>(what: &str, child: &mut Child, look: impl Fn(&mut Child) -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look(child) {
+                return found;
+            }
+            if begun.elapsed() > Duration::from_secs(60) {
+                child.kill().unwrap();
+                panic!("{what} did not come");
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    let fixture = Fixture::new();
+    // In the place of an ffmpeg before 5.1, with a stream that is there and stays silent.
+    let probe = r#"echo '{"streams": [{"avg_frame_rate": "25/1"}]}'"#;
+    let decode = r#"[ "$1" = -version ] && echo ffmpeg version 4.4.2 && exit
+        echo "$@" > arguments
+        exec sleep 600"#;
+    for (name, script) in [("ffprobe", probe), ("ffmpeg", decode)] {
+        fs::write(fixture.path(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(fixture.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", fixture.path("").display(), std::env::var("PATH").unwrap());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_effdet"))
+        .current_dir(fixture.path(""))
+        .env("PATH", path)
+        .args(["video", "rtsp://host/1", "--weights", "tiny.safetensors", "--jsonl", "found.jsonl"])
+        .spawn()
+        .unwrap();
+    let arguments = fixture.path("arguments");
+    let arguments = wait_for("the stream", &mut child, |_| {
+        fs::read_to_string(&arguments).ok().filter(|text| text.ends_with('\n'))
+    });
+    assert!(arguments.contains("-vsync passthrough"), "{arguments}");
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let status = wait_for("the end", &mut child, |child| child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+}
+
 #[cfg(unix)]
 #[test]
 fn without_ffmpeg_the_error_says_how_to_get_it() {

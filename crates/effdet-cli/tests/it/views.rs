@@ -1,6 +1,6 @@
 //! Slices and test-time augmentation on the command line.
 
-use crate::common::{Fixture, fails, numbers};
+use crate::common::{Fixture, fails, numbers, read_json};
 use effdet::prelude::*;
 use serde_json::Value;
 
@@ -53,6 +53,22 @@ fn slices_merge_as_asked() {
     assert!(count(&["--merge-metric", "iou"]) > joined);
     assert!(count(&["--merge-threshold", "0.9"]) > joined);
     assert!(count(&["--merge", "nms", "--slices-only"]) < by_nms);
+}
+
+#[test]
+fn a_picture_that_cannot_be_sliced_does_not_fail_its_batch() {
+    let fixture = Fixture::new();
+    fixture.picture("large.png", 2000, 2000);
+    fixture.picture("small.png", 16, 16);
+    let mut command = fixture.predict(&["large.png", "small.png"]);
+    command.args(["--slice", "8", "--batch", "2", "--score", "0", "--json", "found.json"]);
+    let stderr = fails(&mut command, 1);
+    assert!(stderr.contains("error: large.png: ") && !stderr.contains("error: small.png"), "{stderr}");
+    let report = read_json(&fixture.path("found.json"));
+    assert_eq!(
+        (&report["images"][0]["path"], &report["errors"][0]["path"]),
+        (&"small.png".into(), &"large.png".into())
+    );
 }
 
 #[test]

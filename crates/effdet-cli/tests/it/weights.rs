@@ -9,7 +9,10 @@ use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
 use assert_cmd::Command;
+use effdet::weights::CheckpointMetadata;
 use server::{Reply, Server};
+
+use crate::common::{self, Fixture, fails, tiny_config};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -146,4 +149,26 @@ fn checkpoints_are_converted_averaged_and_inspected() {
     for part in ["state_dict_ema", "conv_stem.weight F32 [4, 3, 3, 3]", "fits no published model"] {
         assert!(shown.contains(part), "{shown}");
     }
+}
+
+#[test]
+fn what_a_file_says_of_its_model_does_not_hold_for_another() {
+    let fixture = Fixture::new();
+    let config = tiny_config();
+    let metadata = CheckpointMetadata {
+        model: Some(config.name.clone()),
+        config: Some(serde_json::to_value(&config).unwrap()),
+        ..CheckpointMetadata::default()
+    };
+    fixture.checkpoint("own.safetensors", &config, &metadata);
+    let convert = |options: &[&str]| {
+        let mut command = common::effdet();
+        command.current_dir(fixture.path("")).args(["weights", "convert", "own.safetensors"]);
+        command.arg("out.safetensors").args(options);
+        command
+    };
+    convert(&[]).assert().success();
+    convert(&["--model", &config.name]).assert().success();
+    let stderr = fails(&mut convert(&["--model", "tf_efficientdet_lite0"]), 2);
+    assert!(stderr.contains("own.safetensors as `tf_efficientdet_lite0`"), "{stderr}");
 }

@@ -23,8 +23,9 @@ use crate::record::{Object, RecordId};
 /// [`Source::labels`] is a file or a folder of them; by default `annotations/instances_*.json`, else any JSON in
 /// `annotations`, in the root, or `_annotations.coco.json` in the folders of the splits. Several files make one data
 /// set, each a split: `instances_train2017.json` is `train2017`. Pictures are looked for in the folder of the
-/// split, below `images` or not, in `images`, beside the file and in the root. Where two files use the same picture ids, those
-/// of the later file become texts with the split before them (`val/1`).
+/// split, below `images` or not, in `images`, beside the file and in the root. Where two files give different pictures
+/// one id, that of the later file becomes a text with the split before it (`val/1`). A picture that two files describe is
+/// one record in both splits, with what they both say of it once, and [`DirtKind::DuplicateId`].
 ///
 /// Crowds are kept and marked; `ignore` is kept as [`Object::is_ignored`]; polygons and masks are passed over, of them
 /// only `area` is taken. Category ids keep their gaps unless [`ClassIds::Contiguous`] is asked for. Files are
@@ -261,9 +262,15 @@ fn declare_classes(
     let mut classes: HashMap<i64, Result<u32, String>> = HashMap::new();
     match &options.classes {
         Some(map) => {
+            let mut sources = BTreeMap::new();
             for (id, name) in names {
-                classes.insert(id, map.id(&name).ok_or(name));
+                let class = map.id(&name).ok_or(name);
+                if let Ok(class) = &class {
+                    sources.insert(*class, RecordId::Number(id));
+                }
+                classes.insert(id, class);
             }
+            builder.name_sources(sources);
         }
         None => {
             let mut shift = 0;
@@ -319,13 +326,6 @@ fn add(
     let split = split_name(&path);
     drop_repeated_ids(builder, &mut file)?;
 
-    // One id for two pictures in two files: the later file's ids are told apart by its split.
-    let clashes = file.images.iter().any(|(id, _)| builder.is_taken(id));
-    let record_id = |id: RecordId| match clashes {
-        true => RecordId::Text(format!("{split}/{id}")),
-        false => id,
-    };
-
     let mut index: HashMap<&RecordId, usize> = HashMap::with_capacity(file.images.len());
     for (i, (id, _)) in file.images.iter().enumerate() {
         index.entry(id).or_insert(i);
@@ -341,7 +341,7 @@ fn add(
             None => {
                 let id = &file.image_ids[annotation.image as usize];
                 let detail = format!("no picture has the id {id}");
-                builder.dirt(DirtKind::LabelsWithoutPicture, &path, at_of(annotation), detail)?;
+                builder.leave_out(DirtKind::LabelsWithoutPicture, &path, at_of(annotation), detail)?;
             }
         }
     }
@@ -358,7 +358,10 @@ fn add(
     }
 
     let folder = picture_folder(source, &path, &split, &file.images, builder);
-    let mut ids = Vec::with_capacity(file.images.len());
+    let distinct = |(id, image): &(RecordId, Image)| {
+        builder.distinct_id(id.clone(), &folder.join(&image.file_name), &split)
+    };
+    let ids: Vec<RecordId> = file.images.iter().map(distinct).collect();
     let mut unknown = Vec::new();
     let annotations = &file.annotations;
     let drafts = std::mem::take(&mut file.images).into_iter().enumerate().map(|(i, (id, image))| {
@@ -386,10 +389,8 @@ fn add(
         });
         let at = place(Some(&id), i);
         let objects = objects.collect();
-        let id = record_id(id);
-        ids.push(id.clone());
         Draft {
-            id,
+            id: ids[i].clone(),
             path: folder.join(image.file_name),
             size: image.size,
             objects,

@@ -29,7 +29,8 @@ use crate::record::{Object, RecordId};
 /// the challenge, in their order from 1; [`Dataset::class_sources`](crate::Dataset) holds their MIDs. Without that
 /// file they are the label names of the tables. `*hierarchy*.json` becomes [`Dataset::hierarchy`](crate::Dataset).
 ///
-/// Pictures are looked for below the folder of the split, `images` or the root, at any depth, by their id. A picture
+/// Pictures are looked for below the folder of the split, `images` or the root, at any depth, by their id, which is the
+/// record's; where another table has it for another picture, with the split before it (`validation/0a`). A picture
 /// of the folder of the split, or of any folder if there is one table only, that no row names is
 /// [`DirtKind::PictureWithoutLabels`]. A picture with rows of other classes only is a negative.
 ///
@@ -52,10 +53,11 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         builder.reads(&table);
         let name = table.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let split = split_in(&name);
+        let part = split.unwrap_or(&name);
         let mut rows = read(files::open(&table)?, &table, &names, &mut builder)?;
         let folder = picture_folder(source, split);
         builder.reads(&folder);
-        let pictures = files::pictures_below(&folder)?;
+        let pictures = builder.pictures_below(&folder)?;
         let by_stem = PicturesByStem::new(&pictures);
         let mut named = HashSet::new();
         for draft in &mut rows {
@@ -63,6 +65,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
             let stem = if files::is_picture_name(id) { id.with_extension("") } else { id.to_owned() };
             let found = by_stem.get(stem.file_name().unwrap_or_default()).cloned();
             draft.path = found.unwrap_or_else(|| folder.join(stem.as_os_str()).with_extension("jpg"));
+            draft.id = builder.distinct_id(draft.id.clone(), &draft.path, part);
             named.insert(draft.path.clone());
         }
         let mut ids: Vec<RecordId> = rows.iter().map(|draft| draft.id.clone()).collect();
@@ -73,7 +76,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         for path in pictures.iter().filter(|path| owns_folder && !named.contains(*path)) {
             let detail = "no row is about it";
             if builder.dirt(DirtKind::PictureWithoutLabels, path, At::File, detail)? == Action::Fixed {
-                let id = RecordId::from_stem(path);
+                let id = builder.distinct_id(RecordId::from_stem(path), path, part);
                 ids.push(id.clone());
                 negatives.push(Draft {
                     id,
@@ -87,7 +90,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
             }
         }
         builder.extend(negatives)?;
-        builder.split(split.unwrap_or(&name), ids);
+        builder.split(part, ids);
     }
     builder.finish(source)
 }

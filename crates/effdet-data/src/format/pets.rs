@@ -49,7 +49,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         let what = "no XML file of the Oxford-IIIT Pets here".to_owned();
         return Err(Error::LabelsNotFound { path: xmls, what });
     }
-    let pictures = files::pictures_below(&images)?;
+    let pictures = builder.pictures_below(&images)?;
     let by_stem = PicturesByStem::new(&pictures);
     declare_classes(&mut builder, &lists, &paths, options, &annotations)?;
 
@@ -100,20 +100,24 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         if by_stem.get(name).is_none() && !labelled.contains(*name) {
             let path = annotations.join(list).with_extension("txt");
             let detail = format!("{} is not there", images.join(name).with_extension("jpg").display());
-            builder.dirt(DirtKind::MissingPicture, &path, At::Line(*line), detail)?;
+            builder.leave_out(DirtKind::MissingPicture, &path, At::Line(*line), detail)?;
         }
     }
-    let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut not_records = Vec::new();
+    let mut unlisted = Vec::new();
     for path in &pictures {
-        let stem = stem(path);
-        if !lists.is_empty() && !listed.contains_key(stem.as_str()) && !labelled.contains(&stem) {
-            builder.dirt(DirtKind::UnlistedPicture, path, At::File, "no list names it")?;
-        }
-        if !builder.contains(&RecordId::from(stem)) {
-            not_records.push(path);
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let is_known = listed.contains_key(&*stem) || labelled.contains(&*stem);
+        if !lists.is_empty()
+            && !is_known
+            && builder.dirt(DirtKind::UnlistedPicture, path, At::File, "no list names it")? == Action::Fixed
+        {
+            let (id, file) = (RecordId::from_stem(path), Arc::from(path.as_path()));
+            unlisted.push(draft(&mut builder, voc::Annotation::default(), id, path.clone(), &file)?);
         }
     }
+    builder.extend(unlisted)?;
+    let is_record = |path: &PathBuf| builder.contains(&RecordId::from_stem(path));
+    let not_records: Vec<&PathBuf> = pictures.iter().filter(|path| !is_record(path)).collect();
     builder.check_extensions(not_records)?;
     builder.finish(source)
 }

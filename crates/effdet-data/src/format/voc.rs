@@ -210,7 +210,7 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
         });
     }
     builder.reads(&labels);
-    let pictures = files::pictures_below(&folder)?;
+    let pictures = builder.pictures_below(&folder)?;
     let by_name: BTreeMap<_, _> =
         pictures.iter().filter_map(|path| Some((path.file_name()?.to_owned(), path))).collect();
     let by_stem = PicturesByStem::new(&pictures);
@@ -278,7 +278,7 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
     for (stem, list) in listed {
         if !labelled.contains(stem) && by_stem.get(stem).is_none() {
             let detail = format!("`{stem}` has neither picture nor XML file");
-            builder.dirt(DirtKind::MissingPicture, list, At::File, detail)?;
+            builder.leave_out(DirtKind::MissingPicture, list, At::File, detail)?;
         }
     }
     Ok(())
@@ -311,12 +311,8 @@ fn read_lists(
         }
         let stems: Vec<String> = lines().map(str::to_owned).collect();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        // A stem without a record of this year must not lead to that of another year.
-        let id = |stem: &String| match ids.get(stem) {
-            Some(id) => id.clone(),
-            None => builder.distinct_id(RecordId::from(stem.as_str()), Path::new(""), year),
-        };
-        let members: Vec<RecordId> = stems.iter().map(id).collect();
+        // A stem that is nothing of this year must not lead to a record of another year.
+        let members: Vec<RecordId> = stems.iter().filter_map(|stem| ids.get(stem).cloned()).collect();
         if !year.is_empty() {
             builder.split(&format!("{year}/{name}"), members.iter().cloned());
         }

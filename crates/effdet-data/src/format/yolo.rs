@@ -10,7 +10,7 @@ use super::Parsed;
 use super::yaml::{Yaml, read_yaml};
 use crate::Error;
 use crate::builder::{Corners, DatasetBuilder, Draft, DraftObject};
-use crate::dirt::{At, DirtKind};
+use crate::dirt::{Action, At, DirtKind};
 use crate::files;
 use crate::options::{ParseOptions, Source};
 use crate::record::{Object, RecordId};
@@ -23,10 +23,12 @@ const MAX_UNNAMED: u32 = 10_000;
 /// The root, or [`Source::labels`], is a `data.yaml` or a folder with one: its `train`, `val` and `test` are folders of
 /// pictures, text files listing pictures, or lists of these, relative to its `path`; `names` is a list or a map. A picture
 /// that a text file lists again (to train on it more often) is [`DirtKind::DuplicateId`] and one record all the same.
-/// Darknet's `.data` files will do as well, and so will a bare folder with `images`, `labels` and `classes.txt`.
+/// Darknet's `.data` files will do as well, and so will a bare folder with `images`, `labels` and `classes.txt`: all of
+/// `images` is `train`, unless there is a folder in it whose name begins with `train`, `val` or `test`. Then every folder
+/// in it is a split, and pictures beside them are [`DirtKind::UnlistedPicture`].
 ///
-/// The labels of `.../images/a/b.jpg` are in `.../labels/a/b.txt`, else beside the picture. A picture without a label
-/// file or with an empty one is a negative, as in YOLO's trainers. Lines with seven or more columns are polygons, of
+/// The labels of `images/a/b.jpg` are in `labels/a/b.txt`, else beside the picture. A picture without a label file or
+/// with an empty one is a negative, as in YOLO's trainers. Lines with seven or more columns are polygons, of
 /// which the enclosing box is taken. Classes are numbered from 0 in the files and from 1 here. Sizes come from the
 /// headers of the pictures. YOLO has no crowds and no difficult objects.
 ///
@@ -221,13 +223,23 @@ impl Layout {
             let what = "no data.yaml, no .data file and no folder `images` here".to_owned();
             return Err(Error::LabelsNotFound { path: folder, what });
         }
-        let splits: Vec<&str> =
-            ["train", "val", "test"].into_iter().filter(|split| images.join(split).is_dir()).collect();
-        for split in &splits {
-            self.add(&images.join(split), split, &folder, source, builder)?;
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_split =
+            |path: &PathBuf| ["train", "val", "test"].iter().any(|split| name(path).starts_with(split));
+        let folders = files::folders_in(&images)?;
+        if !folders.iter().any(is_split) {
+            return self.add(&images, "train", &folder, source, builder);
         }
-        if splits.is_empty() {
-            self.add(&images, "train", &folder, source, builder)?;
+        builder.reads(&images);
+        for path in folders {
+            self.add(&path, &name(&path), &folder, source, builder)?;
+        }
+        self.splits.retain(|_, members| !members.is_empty());
+        for path in files::pictures_in(&images)? {
+            let detail = "it is in the folder of no split";
+            if builder.dirt(DirtKind::UnlistedPicture, &path, At::File, detail)? == Action::Fixed {
+                self.pictures.push(Picture { labels: labels_of(&path, &folder), path });
+            }
         }
         Ok(())
     }
@@ -243,8 +255,12 @@ impl Layout {
     ) -> Result<(), Error> {
         builder.reads(place);
         let pictures: Vec<(At, Picture)> = if place.is_dir() {
-            let paths = files::pictures_below(place)?;
-            paths.into_iter().map(|path| (At::File, Picture { labels: labels_of(&path), path })).collect()
+            let paths = builder.pictures_below(place)?;
+            // In parallel, for the label files are looked for.
+            paths
+                .into_par_iter()
+                .map(|path| (At::File, Picture { labels: labels_of(&path, base), path }))
+                .collect()
         } else {
             self.lists.insert(place.to_owned());
             let text = files::read_text(place)?;
@@ -282,20 +298,32 @@ fn description_in(folder: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(found.into_iter().next())
 }
 
-/// The label file of a picture: the last `images` of its path becomes `labels`.
-fn labels_of(picture: &Path) -> PathBuf {
+/// The label file of a picture of the data set in `base`: where the last `images` of its path becomes `labels`, or beside
+/// the picture.
+fn labels_of(picture: &Path, base: &Path) -> PathBuf {
+    let beside = picture.with_extension("txt");
+    // Below the data set, for a folder `images` that it happens to lie in says nothing of its labels.
+    let usual = match picture.strip_prefix(base) {
+        Ok(below) => in_labels(below).map(|below| base.join(below)),
+        Err(_) => in_labels(picture),
+    };
+    let usual = usual.unwrap_or_else(|| beside.clone());
+    // Unless there are none elsewhere: the `path` of a `data.yaml` may itself lie below `images`.
+    let mut candidates = [Some(usual.clone()), Some(beside), in_labels(picture)].into_iter().flatten();
+    candidates.find(|path| path.is_file()).unwrap_or(usual)
+}
+
+/// The label file in the folders of labels; `None` for a picture that is not below a folder `images`.
+fn in_labels(picture: &Path) -> Option<PathBuf> {
     let parts: Vec<Component> = picture.components().collect();
     let folders = parts.len().saturating_sub(1);
-    let last = parts[..folders].iter().rposition(|part| part.as_os_str() == "images");
-    let path: PathBuf = match last {
-        Some(last) => parts
-            .iter()
-            .enumerate()
-            .map(|(i, part)| if i == last { Component::Normal("labels".as_ref()) } else { *part })
-            .collect(),
-        None => picture.to_owned(),
-    };
-    path.with_extension("txt")
+    let last = parts[..folders].iter().rposition(|part| part.as_os_str() == "images")?;
+    let path: PathBuf = parts
+        .iter()
+        .enumerate()
+        .map(|(i, part)| if i == last { Component::Normal("labels".as_ref()) } else { *part })
+        .collect();
+    Some(path.with_extension("txt"))
 }
 
 /// A line of a list of pictures. Lists are written for one machine and read on others, so several readings are tried.
@@ -307,9 +335,9 @@ fn listed(line: &str, list: &Path, base: &Path, source: &Source) -> Picture {
     // `data/obj_train_data/a.jpg` in darknet's own folder is `obj_train_data/a.jpg` in the data set.
     let inner: PathBuf = path.components().skip(1).collect();
     candidates.push(base.join(inner));
-    let is_there = |path: &&PathBuf| path.is_file() || labels_of(path).is_file();
+    let is_there = |path: &&PathBuf| path.is_file() || labels_of(path, base).is_file();
     let found = candidates.iter().find(is_there).unwrap_or(&candidates[0]).clone();
-    let labels = labels_of(&found);
+    let labels = labels_of(&found, base);
     let path = match (source.pictures_path(), found.file_name()) {
         (Some(folder), Some(name)) => folder.join(name),
         _ => found,
@@ -432,7 +460,7 @@ fn report_labels_without_picture(layout: &Layout, builder: &mut DatasetBuilder) 
         for path in files::files_in(folder, &["txt"])? {
             let is_labels = path.file_name().is_none_or(|name| name != "classes.txt");
             if is_labels && !known.contains(path.as_path()) && !layout.lists.contains(&path) {
-                builder.dirt(
+                builder.leave_out(
                     DirtKind::LabelsWithoutPicture,
                     &path,
                     At::File,

@@ -240,6 +240,11 @@ impl<T> Epoch<T> {
         &self.last_skipped
     }
 
+    /// Takes out what [`skipped_at_end`](Self::skipped_at_end) lists.
+    pub fn take_skipped_at_end(&mut self) -> Vec<Skipped> {
+        std::mem::take(&mut self.last_skipped)
+    }
+
     fn next_outcome(&mut self) -> Option<Outcome<T>> {
         if !self.workers.is_empty() {
             return self.shared.take_next();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use effdet_core::ImageSize;
+
 use crate::transform::Sample;
 use crate::{DecodeLimits, Error, Record, decode_file};
 
@@ -13,7 +15,7 @@ pub trait Samples: Send + Sync {
     /// Sample `index`, as it is in the file.
     ///
     /// # Errors
-    /// If the picture cannot be read, or there is no such index.
+    /// If the picture cannot be read or is not the one that was labelled, or there is no such index.
     fn get(&self, index: usize) -> Result<Sample, Error>;
 
     /// What messages call sample `index`: its path.
@@ -25,7 +27,8 @@ pub trait Samples: Send + Sync {
     }
 }
 
-/// The pictures of a data set, decoded when asked for.
+/// The pictures of a data set, decoded when asked for, each with the objects that lie in it as it was decoded
+/// ([`Record::objects_in`]).
 #[derive(Debug, Clone, Default)]
 pub struct Pictures {
     /// The records.
@@ -53,7 +56,8 @@ impl Samples for Pictures {
     fn get(&self, index: usize) -> Result<Sample, Error> {
         let record = self.record(index)?;
         let picture = decode_file(&record.path, &self.limits)?;
-        let mut sample = Sample::new(picture, record.objects.clone());
+        let size = ImageSize::new(picture.height() as usize, picture.width() as usize);
+        let mut sample = Sample::new(picture, record.objects_in(size)?);
         sample.id = record.id.clone();
         sample.path = record.path.clone();
         Ok(sample)

@@ -1,11 +1,13 @@
 //! Data sets written in the label formats of others.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use effdet_core::ImageSize;
+use effdet_core::{ImageSize, Replacement};
+use rayon::prelude::*;
 
 use crate::Error;
 use crate::header::read_header;
@@ -39,18 +41,17 @@ impl PictureFiles {
         if self == Self::Leave || is_same_file(from, to) {
             return Ok(());
         }
-        if self == Self::Link && fs::hard_link(from, to).is_ok() {
+        // A symbolic link is not the picture, and what it says may lead nowhere from another folder.
+        if self == Self::Link && fs::canonicalize(from).and_then(|from| fs::hard_link(from, to)).is_ok() {
             return Ok(());
         }
         // Whole or not at all, and what else is linked to a file that was there stays as it is.
-        let mut name = to.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let part = to.with_file_name(name);
-        let copied = fs::copy(from, &part).and_then(|_| fs::rename(&part, to));
-        if copied.is_err() {
-            drop(fs::remove_file(&part));
-        }
-        copied.map_err(unwritable(to))
+        let copy = || -> io::Result<()> {
+            let replacement = Replacement::of(to)?;
+            fs::copy(from, replacement.temporary())?;
+            replacement.place()
+        };
+        copy().map_err(unwritable(to))
     }
 }
 
@@ -76,10 +77,23 @@ fn create_folder(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(unwritable(path))
 }
 
-/// Writes a file through a buffer.
+/// Writes a file through a buffer, whole or not at all: what stood at `path` stays until the new file is complete.
 fn to_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), Error> {
-    let mut file = BufWriter::new(File::create(path).map_err(unwritable(path))?);
-    write(&mut file).and_then(|()| file.flush()).map_err(unwritable(path))
+    let fill = |file: File| -> io::Result<()> {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.flush()
+    };
+    let replace = || -> io::Result<()> {
+        // A pipe or a device cannot be replaced, and takes the bytes as they come.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            return fill(File::create(path)?);
+        }
+        let replacement = Replacement::of(path)?;
+        fill(replacement.create()?)?;
+        replacement.place()
+    };
+    replace().map_err(unwritable(path))
 }
 
 fn size_of(record: &Record) -> Result<ImageSize, Error> {
@@ -97,14 +111,12 @@ fn path_below_root(dataset: &Dataset, record: &Record) -> String {
 /// so does one under which another picture of the data set lies in `folder` already.
 fn flat_names(dataset: &Dataset, folder: &Path) -> Vec<PathBuf> {
     let mut taken: HashSet<String> = HashSet::with_capacity(dataset.records.len());
-    let there: HashSet<&Path> = dataset
-        .records
-        .iter()
-        .map(|record| record.path.as_path())
-        .filter(|path| path.parent() == Some(folder))
-        .collect();
+    let home = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let owned: Vec<Vec<OsString>> =
+        dataset.records.par_iter().map(|record| names_in(&home, &record.path)).collect();
+    let there: HashSet<&OsString> = owned.iter().flatten().collect();
     let mut names = Vec::with_capacity(dataset.records.len());
-    for record in &dataset.records {
+    for (record, own) in dataset.records.iter().zip(&owned) {
         let stem = record.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let extension = record.path.extension().map(|e| e.to_string_lossy().into_owned());
         let below = Path::new(&path_below_root(dataset, record)).with_extension("");
@@ -116,8 +128,8 @@ fn flat_names(dataset: &Dataset, folder: &Path) -> Vec<PathBuf> {
             None => PathBuf::from(name),
         };
         let is_free = |name: &String| {
-            let target = folder.join(file_name(name));
-            !taken.contains(name) && (target == record.path || !there.contains(target.as_path()))
+            let target = file_name(name).into_os_string();
+            !taken.contains(name) && (own.contains(&target) || !there.contains(&target))
         };
         let free = [stem, long.clone()].into_iter().chain(numbered).find(is_free);
         let name = free.unwrap_or_default();
@@ -125,4 +137,38 @@ fn flat_names(dataset: &Dataset, folder: &Path) -> Vec<PathBuf> {
         taken.insert(name);
     }
     names
+}
+
+/// The names under which a picture lies in `folder`, a path without links: its own, and that of the file it is a link to.
+fn names_in(folder: &Path, picture: &Path) -> Vec<OsString> {
+    // The parent of a bare name is empty and means the current folder.
+    let parent = match picture.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let place = fs::canonicalize(parent).ok().zip(picture.file_name());
+    let place = place.map(|(parent, name)| parent.join(name));
+    let places = [place, fs::canonicalize(picture).ok()];
+    let inside = places.iter().flatten().filter(|path| path.parent() == Some(folder));
+    inside.filter_map(|path| path.file_name().map(OsStr::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stood_there_stays_if_writing_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.json");
+        to_file(&path, |file| file.write_all(b"old")).unwrap();
+        let full = |file: &mut BufWriter<File>| -> io::Result<()> {
+            file.write_all(b"half of the new")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        };
+        let error = to_file(&path, full).unwrap_err();
+        assert!(matches!(&error, Error::Write { path: at, .. } if *at == path), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
 }

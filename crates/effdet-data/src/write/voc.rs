@@ -3,6 +3,7 @@ use std::path::Path;
 
 use quick_xml::escape::escape;
 
+use super::yolo::all_in_place;
 use super::{PictureFiles, create_folder, flat_names, size_of, to_file};
 use crate::Error;
 use crate::record::Dataset;
@@ -15,6 +16,7 @@ use crate::record::Dataset;
 ///
 /// # Errors
 /// [`Error::SizeUnknown`] for a picture whose size is neither known nor readable, [`Error::Write`].
+/// Pictures that cannot be put into place are told at the end, when all else is written.
 pub fn voc(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles) -> Result<(), Error> {
     let folder = folder.as_ref();
     let (annotations, images) = (folder.join("Annotations"), folder.join("JPEGImages"));
@@ -23,8 +25,11 @@ pub fn voc(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles) 
         create_folder(folder)?;
     }
     let names = flat_names(dataset, &images);
+    let mut failed = Vec::new();
     for (record, name) in dataset.records.iter().zip(&names) {
-        pictures.put(&record.path, &images.join(name))?;
+        if let Err(error) = pictures.put(&record.path, &images.join(name)) {
+            failed.push((record.path.as_path(), error));
+        }
         let size = size_of(record)?;
         to_file(&annotations.join(name).with_extension("xml"), |file| {
             let name = name.to_string_lossy();
@@ -60,5 +65,5 @@ pub fn voc(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles) 
             members.iter().try_for_each(|index| writeln!(file, "{}", stem(index)))
         })?;
     }
-    Ok(())
+    all_in_place(&images, &failed)
 }

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::{PictureFiles, create_folder, flat_names, size_of, to_file};
@@ -8,16 +8,18 @@ use crate::record::Dataset;
 
 /// Writes a YOLO data set: `data.yaml`, `images`, `labels`, and a list of pictures for each split.
 ///
-/// Splits whose names begin with `train`, `val` and `test` become those of the `data.yaml`; records in none of them,
-/// if there is no training split, become it. Crowds and ignored objects are left out, as in the YOLO form of COCO;
+/// Splits whose names begin with `train`, `val` and `test` become those of the `data.yaml`, several of a kind together.
+/// Without a training split a `trainval` is it, and without that all records, but for what validates and tests. Crowds and ignored objects are left out, as in the YOLO form of COCO;
 /// the other marks and mask areas have no place in it. Fractions have eight digits. Pictures get unique names in one
-/// folder.
+/// folder. Ultralytics asks for both `train` and `val`: split a data set that has one of them alone before it is written
+/// for its programs.
 ///
 /// Classes are numbered from 0 in the order of their ids and without gaps, which Ultralytics refuses: COCO's 80 come back
 /// with the ids 1 to 80. A class that an object has and the data set does not name is named by its id.
 ///
 /// # Errors
 /// [`Error::SizeUnknown`] for a picture with objects whose size is neither known nor readable, [`Error::Write`].
+/// Pictures that cannot be put into place are told at the end, when all else is written.
 pub fn yolo(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles) -> Result<(), Error> {
     let folder = folder.as_ref();
     let (images, labels) = (folder.join("images"), folder.join("labels"));
@@ -26,9 +28,12 @@ pub fn yolo(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles)
     let classes = classes(dataset);
     let numbers: HashMap<u32, usize> = (0..).zip(&classes).map(|(number, id)| (*id, number)).collect();
     let names = flat_names(dataset, &images);
+    let mut failed = Vec::new();
     for (record, name) in dataset.records.iter().zip(&names) {
         let kept: Vec<_> = record.objects.iter().filter(|o| !o.is_crowd && !o.is_ignored).collect();
-        pictures.put(&record.path, &images.join(name))?;
+        if let Err(error) = pictures.put(&record.path, &images.join(name)) {
+            failed.push((record.path.as_path(), error));
+        }
         let mut text = String::new();
         if !kept.is_empty() {
             let size = size_of(record)?;
@@ -60,7 +65,27 @@ pub fn yolo(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles)
             writeln!(file, "  {number}: {}", serde_json::Value::from(dataset.class_map.label(*id)))?;
         }
         Ok(())
-    })
+    })?;
+    all_in_place(&images, &failed)
+}
+
+/// Refuses with the names of the pictures that could not be put into `folder`, where there are some.
+pub(super) fn all_in_place(folder: &Path, failed: &[(&Path, Error)]) -> Result<(), Error> {
+    /// Names that a message has room for.
+    const NAMED: usize = 20;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let name = |(path, error): &(&Path, Error)| {
+        let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+        format!("{} ({cause})", path.display())
+    };
+    let mut names: Vec<String> = failed.iter().take(NAMED).map(name).collect();
+    if failed.len() > NAMED {
+        names.push(format!("and {} more", failed.len() - NAMED));
+    }
+    let told = format!("these pictures could not be put there: {}", names.join(", "));
+    Err(Error::Write { path: folder.to_owned(), source: io::Error::other(told) })
 }
 
 /// The ids of all classes, those of objects that have no name among them.
@@ -70,19 +95,24 @@ fn classes(dataset: &Dataset) -> BTreeSet<u32> {
     named.chain(found).collect()
 }
 
-fn splits(dataset: &Dataset) -> BTreeMap<&'static str, Vec<usize>> {
-    let mut splits = BTreeMap::new();
-    for part in ["train", "val", "test"] {
-        let named = dataset.splits.get(part);
-        // `trainval` is no training split where there is a `train`; else it is.
-        let similar = dataset.splits.iter().find(|(name, _)| name.starts_with(part)).map(|(_, m)| m);
-        if let Some(members) = named.or(similar) {
-            splits.insert(part, members.clone());
-        }
-    }
+fn splits(dataset: &Dataset) -> BTreeMap<&'static str, BTreeSet<usize>> {
+    const TRAINVAL: &str = "trainval";
+    let members = |part: &str| {
+        let is_part = |name: &str| {
+            let letters: String = name.chars().filter(|letter| letter.is_alphanumeric()).collect();
+            letters.starts_with(part) && (part == TRAINVAL || !letters.starts_with(TRAINVAL))
+        };
+        let mut found = dataset.splits.iter().filter(|(name, _)| is_part(name)).peekable();
+        found.peek()?;
+        Some(found.flat_map(|(_, members)| members).copied().collect::<BTreeSet<usize>>())
+    };
+    let parts = ["train", "val", "test"].into_iter();
+    let mut splits: BTreeMap<_, _> = parts.filter_map(|part| Some((part, members(part)?))).collect();
     if !splits.contains_key("train") {
-        let taken: BTreeSet<usize> = splits.values().flatten().copied().collect();
-        let rest = (0..dataset.records.len()).filter(|index| !taken.contains(index)).collect();
+        let mut rest = members(TRAINVAL).unwrap_or_else(|| (0..dataset.records.len()).collect());
+        for taken in splits.values().flatten() {
+            rest.remove(taken);
+        }
         splits.insert("train", rest);
     }
     splits

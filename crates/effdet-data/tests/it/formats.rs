@@ -153,6 +153,7 @@ fn chosen_classes_win_over_declared_ones_by_name() {
     assert_eq!(parsed.dataset.class_map, map);
     assert_eq!(boxes(record(&parsed.dataset, 101)), [(1, [1.5, 2.25, 11.5, 14.25])]);
     assert_eq!(dirt(&parsed), [(DirtKind::UnknownClass, "id 2", Action::Skipped)]);
+    assert_eq!(parsed.dataset.class_sources, [(1, RecordId::Number(7))].into());
 }
 
 #[test]
@@ -233,6 +234,33 @@ fn pets_take_breed_and_ids_from_names_and_lists() {
     assert_eq!(classes(dataset), [(2, "american_bulldog"), (6, "Bengal")]);
     assert_eq!(boxes(record(dataset, "american_bulldog_12")), [(2, [2.0, 3.0, 12.0, 15.0])]);
     assert_eq!((dataset.records.len(), dataset.splits["trainval"].len()), (3, 3));
+}
+
+#[test]
+fn an_unlisted_picture_becomes_a_record_in_no_split_when_asked_to() {
+    let policies = lenient().policies.with(DirtKind::UnlistedPicture, Policy::Fix);
+    let parsed =
+        Format::Pets.parse(&Source::new(fixture("pets")), &ParseOptions { policies, ..lenient() }).unwrap();
+    let dataset = &parsed.dataset;
+    assert_eq!((dataset.records.len(), dataset.splits["trainval"].len()), (4, 3));
+    assert!(dataset.records[3].objects.is_empty() && dataset.splits["trainval"].iter().all(|i| *i < 3));
+    assert!(parsed.dirt.of(DirtKind::UnlistedPicture).all(|dirt| dirt.action == Action::Fixed));
+}
+
+#[rstest]
+#[case(Format::Coco, "coco", DirtKind::LabelsWithoutPicture)]
+#[case(Format::Voc, "voc", DirtKind::MissingPicture)]
+#[case(Format::Pets, "pets", DirtKind::MissingPicture)]
+#[case(Format::Yolo, "yolo", DirtKind::LabelsWithoutPicture)]
+fn what_no_record_can_be_made_of_is_left_out_and_reported_so(
+    #[case] format: Format,
+    #[case] name: &str,
+    #[case] kind: DirtKind,
+) {
+    let options = ParseOptions { policies: Policies::all(Policy::Fix), ..lenient() };
+    let parsed = format.parse(&Source::new(fixture(name)), &options).unwrap();
+    let actions: Vec<Action> = parsed.dirt.of(kind).map(|dirt| dirt.action).collect();
+    assert_eq!(actions, [Action::Skipped], "{}", parsed.dirt);
 }
 
 #[test]
@@ -389,6 +417,51 @@ fn years_that_call_their_pictures_alike_stay_apart() {
 }
 
 #[test]
+fn a_stem_that_is_nothing_of_its_year_leads_to_no_record_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(&fixture("voc_devkit"), folder.path());
+    let list = folder.path().join("VOC2007/ImageSets/Main/trainval.txt");
+    fs::write(list, "000001\n2008_000001\n").unwrap();
+    let parsed = Format::Voc.parse(&Source::new(folder.path()), &lenient()).unwrap();
+    assert_eq!(ids(&parsed.dataset), ["000001", "2008_000001"]);
+    assert_eq!(parsed.dataset.splits["VOC2007/trainval"], [0]);
+    assert_eq!(parsed.dataset.splits["trainval"], [0, 1]);
+    assert_eq!(dirt(&parsed), [(DirtKind::MissingPicture, "", Action::Skipped)]);
+}
+
+#[test]
+fn a_picture_that_two_coco_files_describe_is_one_record_in_both_splits() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("annotations")).unwrap();
+    let image = |id: u32| {
+        picture(&folder.path().join(format!("images/{id}.png")));
+        format!(r#"{{"id": {id}, "file_name": "{id}.png", "width": 40, "height": 30}}"#)
+    };
+    let annotation = |id: u32, image: u32, x: u32| {
+        format!(r#"{{"id": {id}, "image_id": {image}, "category_id": 1, "bbox": [{x}, 2, 9, 9]}}"#)
+    };
+    let (of_1, of_2) = (annotation(1, 1, 1), annotation(2, 2, 5));
+    for (split, images, annotations) in [
+        ("minival", image(1), of_1.clone()),
+        // Of the first picture an object more.
+        ("val", format!("{}, {}", image(1), image(2)), format!("{of_1}, {of_2}, {}", annotation(3, 1, 25))),
+    ] {
+        let categories = r#"[{"id": 1, "name": "cat"}]"#;
+        let text = format!(
+            r#"{{"images": [{images}], "annotations": [{annotations}], "categories": {categories}}}"#
+        );
+        fs::write(folder.path().join(format!("annotations/instances_{split}.json")), text).unwrap();
+    }
+    let parsed = Format::Coco.parse(&Source::new(folder.path()), &lenient()).unwrap();
+    let dataset = &parsed.dataset;
+    assert_eq!(ids(dataset), ["1", "2"]);
+    assert_eq!((&dataset.splits["minival"][..], &dataset.splits["val"][..]), (&[0][..], &[0, 1][..]));
+    assert_eq!(boxes(&dataset.records[0]), [(1, [1.0, 2.0, 10.0, 11.0]), (1, [25.0, 2.0, 34.0, 11.0])]);
+    assert_eq!(boxes(&dataset.records[1]), [(1, [5.0, 2.0, 14.0, 11.0])]);
+    assert_eq!(dirt(&parsed), [(DirtKind::DuplicateId, "id 1", Action::Fixed)]);
+}
+
+#[test]
 fn via_files_of_two_folders_keep_pictures_of_one_name_apart() {
     let folder = tempfile::tempdir().unwrap();
     for (split, x) in [("train", 1), ("val", 5)] {
@@ -409,22 +482,44 @@ fn via_files_of_two_folders_keep_pictures_of_one_name_apart() {
     assert!(parsed.dirt.is_clean(), "{}", parsed.dirt);
 }
 
-#[test]
-fn objects_of_one_picture_are_never_given_to_another() {
+/// What becomes of pictures that all have the id 1, by path, left edge of their one object, and line.
+fn built(pictures: &[(&str, f64, u64)]) -> Parsed {
     let options = ParseOptions { pictures: PictureCheck::None, ..lenient() };
     let source = Source::default();
     let mut builder = DatasetBuilder::new("mine", &source, Corners::Pixels(Pixels::Continuous), &options);
     let file: std::sync::Arc<Path> = Path::new("mine.txt").into();
     let class = builder.class("cat", &file, At::File).unwrap().unwrap();
-    let draft = |path: &str, x: f64, line: u64| {
-        let (at, corners) = (At::Line(line), [x, 0.0, x + 9.0, 9.0]);
-        let object = DraftObject { corners, class, area: None, flags: Object::default(), at };
-        let (objects, file) = (vec![object], file.clone());
-        let if_absent = DirtKind::MissingPicture;
-        Draft { id: 1.into(), path: path.into(), size: None, objects, file, at, if_absent }
-    };
-    builder.extend([draft("a.png", 0.0, 1), draft("b.png", 20.0, 2), draft("a.png", 40.0, 3)]).unwrap();
-    let parsed = builder.finish(&source).unwrap();
+    let drafts: Vec<Draft> = pictures
+        .iter()
+        .map(|&(path, x, line)| {
+            let (at, corners) = (At::Line(line), [x, 0.0, x + 9.0, 9.0]);
+            let object = DraftObject { corners, class, area: None, flags: Object::default(), at };
+            let (objects, file) = (vec![object], file.clone());
+            let if_absent = DirtKind::MissingPicture;
+            Draft { id: 1.into(), path: path.into(), size: None, objects, file, at, if_absent }
+        })
+        .collect();
+    builder.extend(drafts).unwrap();
+    builder.finish(&source).unwrap()
+}
+
+#[test]
+fn objects_of_joined_entries_are_compared_with_those_before() {
+    let parsed = built(&[("a.png", 0.0, 1), ("a.png", 0.0, 2), ("a.png", 0.25, 3), ("a.png", 20.0, 4)]);
+    let left: Vec<f32> = parsed.dataset.records[0].objects.iter().map(|object| object.bbox.x1).collect();
+    assert_eq!(left, [0.0, 0.25, 20.0], "what two entries say alike is there once");
+    let expected = [
+        (DirtKind::DuplicateId, "line 2", Action::Fixed),
+        (DirtKind::DuplicateId, "line 3", Action::Fixed),
+        (DirtKind::DuplicateId, "line 4", Action::Fixed),
+        (DirtKind::DuplicateBox, "line 3", Action::Fixed),
+    ];
+    assert_eq!(dirt(&parsed), expected);
+}
+
+#[test]
+fn objects_of_one_picture_are_never_given_to_another() {
+    let parsed = built(&[("a.png", 0.0, 1), ("b.png", 20.0, 2), ("a.png", 40.0, 3)]);
     assert_eq!(boxes(&parsed.dataset.records[0]), [(1, [0.0, 0.0, 9.0, 9.0]), (1, [40.0, 0.0, 49.0, 9.0])]);
     assert_eq!(parsed.dataset.records.len(), 1);
     let expected = [
@@ -451,6 +546,95 @@ fn a_picture_that_a_yolo_list_repeats_is_one_record() {
         (&[0, 1][..], &[0, 1][..])
     );
     assert_eq!(dirt(&parsed), [(DirtKind::DuplicateId, "line 4", Action::Fixed)]);
+}
+
+#[test]
+fn yolo_labels_are_found_beside_pictures_whatever_folder_the_data_set_lies_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("images/set");
+    picture(&root.join("train/a.png"));
+    let line = "0 0.5 0.5 0.5 0.5\n";
+    fs::write(root.join("train/a.txt"), line).unwrap();
+    fs::write(root.join("data.yaml"), "train: train\nnames: [cat]\n").unwrap();
+    let objects = || Format::Yolo.parse(&Source::new(&root), &lenient()).unwrap().dataset.object_count();
+    assert_eq!(objects(), 1);
+
+    // In the folder `labels` beside that folder `images`.
+    let labels = folder.path().join("labels/set/train");
+    fs::create_dir_all(&labels).unwrap();
+    fs::rename(root.join("train/a.txt"), labels.join("a.txt")).unwrap();
+    assert_eq!(objects(), 1);
+
+    // Beside the pictures of a set that has a folder `images`.
+    let bare = folder.path().join("bare");
+    picture(&bare.join("images/a.png"));
+    fs::write(bare.join("images/a.txt"), line).unwrap();
+    assert_eq!(Format::Yolo.parse(&Source::new(&bare), &lenient()).unwrap().dataset.object_count(), 1);
+}
+
+#[test]
+fn every_folder_of_a_bare_yolo_set_is_a_split_and_pictures_outside_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["train/a", "valid/b", "extra/deep/c", "loose"] {
+        picture(&folder.path().join(format!("images/{name}.png")));
+    }
+    fs::create_dir_all(folder.path().join("images/empty")).unwrap();
+    let read = |policy: Policy| {
+        let policies = lenient().policies.with(DirtKind::UnlistedPicture, policy);
+        let options = ParseOptions { policies, ..lenient() };
+        Format::Yolo.parse(&Source::new(folder.path()), &options).unwrap()
+    };
+    let parsed = read(Policy::Skip);
+    let sizes: Vec<_> = parsed.dataset.splits.iter().map(|(name, m)| (name.as_str(), m.len())).collect();
+    assert_eq!(sizes, [("extra", 1), ("train", 1), ("valid", 1)]);
+    assert_eq!(dirt(&parsed), [(DirtKind::UnlistedPicture, "", Action::Skipped)]);
+    let parsed = read(Policy::Fix);
+    assert_eq!((ids(&parsed.dataset).join(" "), parsed.dataset.splits.len()), ("c a b loose".to_owned(), 3));
+    assert_eq!(dirt(&parsed), [(DirtKind::UnlistedPicture, "", Action::Fixed)]);
+}
+
+#[test]
+fn folders_of_a_bare_yolo_set_that_are_no_splits_train_with_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["left/a", "right/b", "c"] {
+        picture(&folder.path().join(format!("images/{name}.png")));
+    }
+    let parsed = Format::Yolo.parse(&Source::new(folder.path()), &lenient()).unwrap();
+    assert_eq!(parsed.dataset.splits, [("train".to_owned(), vec![0, 1, 2])].into());
+    assert!(parsed.dirt.is_clean(), "{}", parsed.dirt);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_nothing_is_a_missing_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    picture(&folder.path().join("elsewhere/a.png"));
+    for (name, target) in [("a.png", "elsewhere/a.png"), ("b.png", "elsewhere/gone.png")] {
+        std::os::unix::fs::symlink(target, folder.path().join(name)).unwrap();
+    }
+    let table =
+        "filename,xmin,ymin,xmax,ymax,label,width,height\na.png,1,1,9,9,cat,9,9\nb.png,1,1,9,9,cat,9,9\n";
+    fs::write(folder.path().join("boxes.csv"), table).unwrap();
+    let parsed = Format::Csv.parse(&Source::new(folder.path()), &ParseOptions::default()).unwrap();
+    assert_eq!(ids(&parsed.dataset), ["a.png"]);
+    assert_eq!(dirt(&parsed), [(DirtKind::LabelsWithoutPicture, "line 3", Action::Skipped)]);
+}
+
+#[test]
+fn tables_of_open_images_tell_pictures_of_one_id_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    for (split, left) in [("train", 0.25), ("validation", 0.5)] {
+        picture(&folder.path().join(split).join("1.png"));
+        let text = format!("ImageID,LabelName,XMin,XMax,YMin,YMax\n1,Cat,{left},0.75,0.5,1\n");
+        fs::write(folder.path().join(format!("{split}-annotations-bbox.csv")), text).unwrap();
+    }
+    let parsed = Format::OpenImages.parse(&Source::new(folder.path()), &lenient()).unwrap();
+    let dataset = &parsed.dataset;
+    assert_eq!(ids(dataset), ["1", "validation/1"]);
+    assert_eq!(boxes(&dataset.records[0]), [(1, [10.0, 15.0, 30.0, 30.0])]);
+    assert_eq!(boxes(&dataset.records[1]), [(1, [20.0, 15.0, 30.0, 30.0])]);
+    assert_eq!((&dataset.splits["train"][..], &dataset.splits["validation"][..]), (&[0][..], &[1][..]));
+    assert!(parsed.dirt.is_clean(), "{}", parsed.dirt);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod awkward_images;
 mod decode;
 mod formats;
 mod loader;
+mod orientation;
 mod preprocess;
 mod round_trip;
 mod shared_formats;

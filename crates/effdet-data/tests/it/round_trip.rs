@@ -260,6 +260,79 @@ fn writing_twice_keeps_the_pictures(
     assert_eq!(names.count(), 2, "nothing is left beside them");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_picture_is_followed_when_pictures_are_linked() {
+    let (folder, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut dataset = grey_pictures(folder.path(), &["real/a.png", "real/b.png"]);
+    let link = folder.path().join("b.png");
+    std::os::unix::fs::symlink("real/b.png", &link).unwrap();
+    dataset.records[1].path = link;
+    write::voc(&dataset, target.path(), PictureFiles::Link).unwrap();
+    let written = target.path().join("JPEGImages/b.png");
+    assert!(std::fs::symlink_metadata(&written).unwrap().is_file());
+    assert_eq!(level(&written), 1);
+}
+
+#[cfg(unix)]
+#[rstest]
+fn a_folder_by_another_path_is_the_same_folder(
+    #[values(PictureFiles::Copy, PictureFiles::Link)] pictures: PictureFiles,
+) {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dataset = grey_pictures(folder.path(), &["images/train/a.png", "images/a.png"]);
+    let alias = other.path().join("alias");
+    std::os::unix::fs::symlink(folder.path(), &alias).unwrap();
+    write::yolo(&dataset, &alias, pictures).unwrap();
+    for (expected, record) in (0..).zip(&dataset.records) {
+        assert_eq!(level(&record.path), expected, "{}", record.path.display());
+    }
+    assert_eq!(level(&folder.path().join("images/images_train_a.png")), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_link_leads_to_is_not_overwritten_by_another_picture() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut dataset = grey_pictures(folder.path(), &["train/a.png", "images/a.png"]);
+    let link = other.path().join("b.png");
+    std::os::unix::fs::symlink(&dataset.records[1].path, &link).unwrap();
+    let linked = std::mem::replace(&mut dataset.records[1].path, link);
+    write::yolo(&dataset, folder.path(), PictureFiles::Copy).unwrap();
+    assert_eq!(level(&linked), 1);
+    let names = ["images/train_a.png", "images/b.png"].map(|name| level(&folder.path().join(name)));
+    assert_eq!(names, [0, 1]);
+}
+
+/// The stems in the lists of `train`, `val` and `test` that are written for four pictures in these splits.
+fn written_lists(splits: &[(&str, &[usize])]) -> [String; 3] {
+    let (folder, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut dataset = grey_pictures(folder.path(), &["a.png", "b.png", "c.png", "d.png"]);
+    dataset.splits = splits.iter().map(|(name, members)| ((*name).to_owned(), members.to_vec())).collect();
+    write::yolo(&dataset, target.path(), PictureFiles::Leave).unwrap();
+    ["train", "val", "test"].map(|split| {
+        let list = std::fs::read_to_string(target.path().join(split).with_extension("txt"));
+        let stems = list.unwrap_or_default().replace("./images/", "").replace(".png", "");
+        stems.split_whitespace().collect()
+    })
+}
+
+#[test]
+fn every_split_of_a_kind_is_written_and_what_validates_does_not_train() {
+    let years: [(&str, &[usize]); 5] = [
+        ("train2014", &[0]),
+        ("train2017", &[1]),
+        ("trainval2014", &[0, 2]),
+        ("val2014", &[2]),
+        ("test", &[3]),
+    ];
+    assert_eq!(written_lists(&years), ["ab", "c", "d"]);
+    let both: [(&str, &[usize]); 3] = [("trainval", &[0, 1, 2, 3]), ("val", &[2]), ("test", &[3])];
+    assert_eq!(written_lists(&both), ["ab", "c", "d"]);
+    assert_eq!(written_lists(&[("trainval", &[0, 1]), ("test", &[1])]), ["a", "", "b"]);
+    assert_eq!(written_lists(&[("val", &[1])]), ["acd", "b", ""]);
+}
+
 #[test]
 fn pictures_of_one_name_in_two_folders_stay_apart() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats/yolo");

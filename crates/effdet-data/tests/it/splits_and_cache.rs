@@ -183,6 +183,36 @@ fn pictures_that_come_to_be_there_make_the_cache_stale() {
 }
 
 #[test]
+fn a_picture_overwritten_in_place_makes_the_cache_stale() {
+    let (folder, other) = copied("coco");
+    let (source, options) = (
+        Source::new(folder.path()).with_split("val"),
+        ParseOptions { pictures: PictureCheck::Header, ..lenient() },
+    );
+    let read = || parse_cached(&Format::Coco, &source, &options, other.path().join("labels.cache")).unwrap();
+    let (parsed, _) = read();
+    assert_eq!((read().1, parsed.dirt.count(DirtKind::SizeMismatch)), (Origin::Cache, 0));
+    let picture = &parsed.dataset.records[0].path;
+    image::RgbImage::new(17, 11).save(picture).unwrap();
+    let (parsed, origin) = read();
+    assert_eq!((origin, parsed.dirt.count(DirtKind::SizeMismatch)), (Origin::Labels, 1));
+    assert_eq!(read().1, Origin::Cache);
+}
+
+#[test]
+fn a_picture_in_a_folder_that_held_none_makes_the_cache_stale() {
+    let (folder, other) = copied("yolo_bare");
+    let inner = folder.path().join("images/later");
+    fs::create_dir(&inner).unwrap();
+    let (source, options) = (Source::new(folder.path()), ParseOptions::default());
+    let read = || parse_cached(&Format::Yolo, &source, &options, other.path().join("labels.cache")).unwrap();
+    assert_eq!((read().1, read().1), (Origin::Labels, Origin::Cache));
+    image::RgbImage::new(17, 11).save(inner.join("b.png")).unwrap();
+    let (parsed, origin) = read();
+    assert_eq!((origin, parsed.dataset.records.len()), (Origin::Labels, 2));
+}
+
+#[test]
 fn a_damaged_cache_is_ignored_and_written_anew() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("labels.cache");

@@ -54,7 +54,7 @@ proptest! {
         prop_assert!(detections.len() <= max_candidates.min(10));
         for d in &detections {
             prop_assert!(d.score.is_finite() && (1..=2).contains(&d.class_id));
-            prop_assert!(soft || d.score >= score_threshold);
+            prop_assert!(d.score >= score_threshold);
             prop_assert!(d.bbox.is_finite());
             prop_assert!(d.bbox.x1 >= 0.0 && d.bbox.x2 <= 50.001 && d.bbox.y1 >= 0.0 && d.bbox.y2 <= 40.001);
         }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use effdet_core::ImageSize;
-use effdet_heads::{AnchorConfig, Anchors, DecodeConfig, HostOutputs};
+use effdet_heads::{AnchorConfig, Anchors, DecodeConfig, Error, Frame, HostOutputs, decode_batch};
 
 const BATCH: usize = 2;
 const CLASSES: usize = 7;
@@ -78,4 +78,39 @@ fn more_candidates_than_were_read_are_refused() {
     let config = DecodeConfig { max_candidates: 11, ..DecodeConfig::default() };
     let error = cut.decode(&anchors, CLASSES, &config, &[None; BATCH]).unwrap_err().to_string();
     assert!(error.contains("max_candidates is 11"), "{error}");
+}
+
+#[test]
+fn outputs_that_do_not_fit_anchors_classes_or_frames_are_refused() {
+    let anchors = Anchors::generate(&AnchorConfig::default(), ImageSize::square(128)).unwrap();
+    let other = Anchors::generate(&AnchorConfig::default(), ImageSize::square(256)).unwrap();
+    let (logits, deltas) = (maps(&anchors, CLASSES, noise), maps(&anchors, 4, noise));
+    let config = DecodeConfig { max_candidates: 1000, ..DecodeConfig::default() };
+    let all = HostOutputs::read(&logits, &deltas).unwrap();
+    let cut = HostOutputs::read_candidates(&logits, &deltas, CLASSES, 1000).unwrap();
+    assert!(cut.bytes_read() < all.bytes_read());
+    for outputs in [&all, &cut] {
+        let refused = |anchors, classes, frames: &[Option<Frame>]| {
+            outputs.decode(anchors, classes, &config, frames).unwrap_err().to_string()
+        };
+        let wrong_size = refused(&other, CLASSES, &[None; BATCH]);
+        assert!(wrong_size.starts_with("class logits of level 3 have "), "{wrong_size}");
+        let wrong_classes = refused(&anchors, CLASSES + 1, &[None; BATCH]);
+        assert!(wrong_classes.starts_with("class logits of level 3 have "), "{wrong_classes}");
+        let no_classes = refused(&anchors, 0, &[None; BATCH]);
+        assert_eq!(no_classes, "num_classes is 0, expected at least 1");
+        for frames in [BATCH - 1, BATCH + 1] {
+            let message = refused(&anchors, CLASSES, &vec![None; frames]);
+            let expected =
+                format!("number of frames is {frames} for {BATCH} pictures, expected one per picture");
+            assert_eq!(message, expected);
+        }
+    }
+    // Maps that do not belong together are not cut.
+    let deltas = maps(&other, 4, noise);
+    let read = HostOutputs::read_candidates(&logits, &deltas, CLASSES, 10).unwrap();
+    let error = read.decode(&anchors, CLASSES, &config, &[None; BATCH]).unwrap_err().to_string();
+    assert!(error.starts_with("box deltas of level 3 have "), "{error}");
+    let error = decode_batch(&logits[..4], &deltas, &anchors, CLASSES, &config, &[None; BATCH]).unwrap_err();
+    assert_eq!(error, Error::LevelCount { expected: 5, actual: 4 });
 }

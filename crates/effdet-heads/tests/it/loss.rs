@@ -223,6 +223,14 @@ fn outputs_that_do_not_fit_are_refused() {
     let config = DetectionLossConfig { class_weights: Some(vec![1.0; 2]), ..Default::default() };
     let error = config.init().unwrap().forward(&logits, &deltas, &targets).unwrap_err();
     assert_eq!(error.to_string(), "number of class weights is 2, expected one per class");
+    let config = DetectionLossConfig { class_weights: Some(vec![1.0, -2.0, 1.0]), ..Default::default() };
+    assert_eq!(
+        config.init().unwrap_err().to_string(),
+        "a class weight is -2 for class 1 (counted from 0), expected at least 0"
+    );
+    let none = BatchTargets::new(Arc::new(targets.anchors().clone()), Vec::new()).unwrap();
+    let error = loss.forward(&logits, &deltas, &none).unwrap_err();
+    assert_eq!(error.to_string(), "batch size is 0, expected at least 1");
     let config = DetectionLossConfig { alpha: 2.0, ..Default::default() };
     assert_eq!(config.init().unwrap_err().to_string(), "alpha is 2, expected between 0 and 1");
 }

@@ -161,6 +161,19 @@ fn a_picture_without_objects_is_all_background_and_a_crowd_is_left_out() {
 }
 
 #[test]
+fn labels_made_for_other_anchors_are_refused_with_what_does_not_fit() {
+    let anchors = Arc::new(anchors(64, 64));
+    let good = label_anchors(&anchors, &[], &MatchOptions::default()).unwrap();
+    let (mut few_labels, mut few_boxes) = (good.clone(), good);
+    few_labels.classes.truncate(2);
+    few_boxes.boxes.truncate(3);
+    let message = |labels| BatchTargets::new(Arc::clone(&anchors), vec![labels]).unwrap_err().to_string();
+    let count = anchors.len();
+    assert_eq!(message(few_labels), format!("picture 0 has 2 labels for {count} anchors"));
+    assert_eq!(message(few_boxes), format!("picture 0 has 3 boxes for {count} anchors"));
+}
+
+#[test]
 fn a_box_that_cannot_be_learned_is_refused_with_its_place() {
     let anchors = Arc::new(anchors(64, 64));
     let options = MatchOptions::default();

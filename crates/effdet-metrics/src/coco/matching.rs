@@ -17,6 +17,8 @@ pub(crate) struct Target {
     pub(crate) position: u32,
     pub(crate) is_crowd: bool,
     pub(crate) ignore: bool,
+    /// Any number of detections may match it.
+    pub(crate) unlimited: bool,
     /// Annotation id 0 under `pycocotools_quirks`: it is taken, but its detection stays unmatched.
     pub(crate) unmarked: bool,
 }
@@ -31,7 +33,20 @@ impl Target {
             position,
             is_crowd: labelled.is_crowd,
             ignore: labelled.is_crowd,
+            unlimited: labelled.is_crowd,
             unmarked: false,
+        }
+    }
+
+    /// As [`of`](Self::of), but neither objects with `ignore` set nor group-of boxes count either. Groups are measured
+    /// as crowds are, and all of these take any number of detections, as in the metrics of VOC and OpenImages.
+    pub(crate) fn with_ignore_flag(labelled: &Labelled, position: u32) -> Self {
+        let left_out = labelled.is_left_out(true);
+        Self {
+            is_crowd: labelled.is_region(true),
+            ignore: left_out,
+            unlimited: left_out,
+            ..Self::of(labelled, position)
         }
     }
 }
@@ -137,7 +152,7 @@ impl<'a> Matcher<'a> {
                     continue;
                 }
                 let target = &self.targets[candidate.target];
-                let free = if target.is_crowd { u64::MAX } else { !self.taken[slot] };
+                let free = if target.unlimited { u64::MAX } else { !self.taken[slot] };
                 let matched = open & candidate.reached & free;
                 if matched == 0 {
                     continue;

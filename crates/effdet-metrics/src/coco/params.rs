@@ -113,12 +113,19 @@ impl CocoParams {
     }
 }
 
-pub(crate) fn check_iou_thresholds(thresholds: &[f64]) -> Result<(), Error> {
-    if thresholds.is_empty() || thresholds.iter().any(|t| !(0.0..=1.0).contains(t)) {
-        let reason = "need at least one, each in [0, 1]".into();
-        return Err(Error::Option { option: "iou_thresholds", reason });
+fn check_iou_thresholds(thresholds: &[f64]) -> Result<(), Error> {
+    if thresholds.is_empty() {
+        return Err(Error::Option { option: "iou_thresholds", reason: "need at least one".into() });
     }
-    Ok(())
+    thresholds.iter().try_for_each(|&iou| check_iou("iou_thresholds", iou))
+}
+
+/// Checks an IoU from which detections match; `option` is what its user knows it by.
+pub(crate) fn check_iou(option: &'static str, iou: f64) -> Result<(), Error> {
+    if (0.0..=1.0).contains(&iou) {
+        return Ok(());
+    }
+    Err(Error::Option { option, reason: format!("{iou} is not in [0, 1]") })
 }
 
 /// `count` numbers from `first` to `last`, rounded as numpy's `linspace` rounds them.
@@ -139,6 +146,14 @@ mod tests {
         assert_eq!(params.recall_thresholds[29], 0.29);
         assert_eq!(params.recall_thresholds[58], 0.58);
         assert_eq!(params.recall_thresholds[100], 1.0);
+    }
+
+    #[test]
+    fn an_iou_out_of_range_is_refused_by_the_name_of_its_option_and_its_value() {
+        let message = |iou| check_iou("background_iou", iou).err().map(|error| error.to_string());
+        assert_eq!(message(1.5).as_deref(), Some("background_iou: 1.5 is not in [0, 1]"));
+        assert_eq!(message(f64::NAN).as_deref(), Some("background_iou: NaN is not in [0, 1]"));
+        assert_eq!(message(1.0), None);
     }
 
     #[test]

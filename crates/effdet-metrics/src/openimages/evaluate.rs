@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::average_precision::{Interpolation, precision_recall};
-use crate::coco::check_iou_thresholds;
+use crate::coco::check_iou;
 use crate::dataset::Labelled;
 use crate::detections::Entry;
 use crate::names::{Named, by_name, distinct_names};
@@ -93,9 +93,9 @@ pub fn evaluate_openimages(
     options: OpenImagesOptions,
     verified: Option<&VerifiedLabels>,
 ) -> Result<OpenImagesReport, Error> {
-    check_iou_thresholds(&[options.iou])?;
+    check_iou("iou", options.iou)?;
     if !(options.group_of_weight >= 0.0 && options.group_of_weight.is_finite()) {
-        let reason = "must be a number from 0 on".into();
+        let reason = format!("{} is not a number from 0 on", options.group_of_weight);
         return Err(Error::Option { option: "group_of_weight", reason });
     }
     let located = detections.against(truth)?;

@@ -14,6 +14,7 @@ use crate::{Annotation, BoxEdges, Error, GroundTruth, Id};
 #[derive(Debug, Clone, Default)]
 pub struct Hierarchy {
     ancestors: BTreeMap<Id, BTreeSet<Id>>,
+    descendants: BTreeMap<Id, BTreeSet<Id>>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +42,11 @@ impl Hierarchy {
         for child in &root.children {
             hierarchy.add(child, &mut Vec::new());
         }
+        for (id, above) in &hierarchy.ancestors {
+            for ancestor in above {
+                hierarchy.descendants.entry(ancestor.clone()).or_default().insert(id.clone());
+            }
+        }
         Ok(hierarchy)
     }
 
@@ -62,8 +68,7 @@ impl Hierarchy {
 
     /// All labels that are a kind of this one.
     pub fn descendants(&self, label: &Id) -> impl Iterator<Item = &Id> {
-        let label = label.clone();
-        self.ancestors.iter().filter(move |(_, above)| above.contains(&label)).map(|(id, _)| id)
+        self.descendants.get(label).into_iter().flatten()
     }
 
     /// Labels each box also with all ancestors of its label, as the metric of the OpenImages Challenge asks.

@@ -101,7 +101,7 @@ pub fn evaluate_voc(
     detections: &Detections,
     options: VocOptions,
 ) -> Result<VocReport, Error> {
-    crate::coco::check_iou_thresholds(&[options.iou])?;
+    crate::coco::check_iou("iou", options.iou)?;
     let located = detections.against(truth)?;
     let edges_of = |edges: BoxEdges| if options.inclusive_pixels { edges.inclusive() } else { edges };
     let order = truth.by_category_and_image();

@@ -1,6 +1,6 @@
 //! VOC annotation folders, split files and `comp4` detections.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,26 +30,29 @@ impl GroundTruth {
     /// Image ids are the names of the files without their ending. Category ids count from 1 in the order of
     /// `classes`, or of the 20 VOC classes if only those occur, or else of the sorted names. Objects marked
     /// difficult have [`Annotation::ignore`] set. Boxes keep their 1-based coordinates; boxes of nested `part`s
-    /// are not objects. A picture of a split without an XML file has no objects and is counted in the findings.
+    /// are not objects. A picture of a split without an XML file has no objects and is counted in the findings, as is one
+    /// that is named twice.
     ///
     /// # Errors
     /// If a file cannot be read, is not XML, or an object has no name or no box of four finite numbers.
     pub fn from_voc(path: impl AsRef<Path>, classes: Option<&ClassMap>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let (folder, stems) = if path.is_dir() {
+        let mut pictures = if path.is_dir() {
             let nested = path.join("Annotations");
-            let folder = if nested.is_dir() { nested } else { path.to_path_buf() };
-            let stems = xml_stems(&folder)?;
-            (folder, stems)
+            pictures_in(if nested.is_dir() { &nested } else { path })?
         } else {
-            (annotations_of_split(path)?, split_stems(path)?)
+            pictures_of_split(path)?
         };
-        let parsed: Vec<Option<Vec<VocObject>>> = stems
+        let mut pending = PendingBoxes::default();
+        let mut seen = HashSet::new();
+        pictures.retain(|(stem, _)| {
+            let is_new = seen.insert(stem.clone());
+            pending.findings.add(FindingKind::DuplicateImageId, usize::from(!is_new), stem);
+            is_new
+        });
+        let parsed: Vec<Option<Vec<VocObject>>> = pictures
             .par_iter()
-            .map(|stem| {
-                let file = folder.join(format!("{stem}.xml"));
-                if file.is_file() { parse_file(&file).map(Some) } else { Ok(None) }
-            })
+            .map(|(_, file)| file.as_deref().map(parse_file).transpose())
             .collect::<Result<_, _>>()?;
 
         let names: BTreeSet<&str> = parsed.iter().flatten().flatten().map(|o| o.name.as_str()).collect();
@@ -60,8 +63,7 @@ impl GroundTruth {
             None => (1u32..).zip(&names).map(|(id, name)| Category::new(id, *name)).collect(),
         };
         let ids: HashMap<&str, &Id> = categories.iter().map(|c| (c.name.as_str(), &c.id)).collect();
-        let mut pending = PendingBoxes::default();
-        for (stem, objects) in stems.iter().zip(&parsed) {
+        for ((stem, _), objects) in pictures.iter().zip(&parsed) {
             let Some(objects) = objects else {
                 pending.findings.add(FindingKind::MissingAnnotationFile, 1, stem);
                 continue;
@@ -75,7 +77,8 @@ impl GroundTruth {
                 pending.push(Annotation { ignore: object.difficult, ..annotation });
             }
         }
-        Self::assemble(stems.iter().map(|stem| stem.as_str().into()).collect(), categories, pending)
+        let images: Vec<Id> = pictures.iter().map(|(stem, _)| stem.as_str().into()).collect();
+        Self::assemble(images, categories, pending)
     }
 }
 
@@ -110,18 +113,23 @@ fn stem(path: &Path) -> Option<String> {
     path.file_stem().and_then(OsStr::to_str).map(str::to_owned)
 }
 
-fn xml_stems(folder: &Path) -> Result<Vec<String>, Error> {
+/// A picture by the name of its annotation without the ending, and that file if there is one.
+type Picture = (String, Option<PathBuf>);
+
+fn pictures_in(folder: &Path) -> Result<Vec<Picture>, Error> {
     let files = files_ending(folder, "xml")?;
     if files.is_empty() {
         let reason = "no XML annotation in this folder".into();
         return Err(Error::Layout { path: folder.into(), reason });
     }
-    Ok(files.iter().filter_map(|file| stem(file)).collect())
+    Ok(files.into_iter().filter_map(|file| Some((stem(&file)?, Some(file)))).collect())
 }
 
 fn annotations_of_split(split: &Path) -> Result<PathBuf, Error> {
+    // A relative path may begin below the folder.
+    let whole = std::path::absolute(split).map_err(|source| Error::Read { path: split.into(), source })?;
     let found =
-        split.ancestors().skip(1).map(|folder| folder.join("Annotations")).find(|folder| folder.is_dir());
+        whole.ancestors().skip(1).map(|folder| folder.join("Annotations")).find(|folder| folder.is_dir());
     found.ok_or_else(|| Error::Layout {
         path: split.into(),
         reason: "no folder `Annotations` beside or above this split file".into(),
@@ -129,9 +137,14 @@ fn annotations_of_split(split: &Path) -> Result<PathBuf, Error> {
 }
 
 /// The pictures of a split file; the second column of a per-class split (`-1`, `0`, `1`) is passed over.
-fn split_stems(split: &Path) -> Result<Vec<String>, Error> {
+fn pictures_of_split(split: &Path) -> Result<Vec<Picture>, Error> {
     let text = read_text(split)?;
-    Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+    let folder = annotations_of_split(split)?;
+    let picture = |stem: &str| {
+        let files = ["xml", "XML"].map(|ending| folder.join(format!("{stem}.{ending}")));
+        (stem.to_owned(), files.into_iter().find(|file| file.is_file()))
+    };
+    Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(picture).collect())
 }
 
 fn parse_file(path: &Path) -> Result<Vec<VocObject>, Error> {
@@ -208,8 +221,13 @@ fn finish_object(
         let number = text.parse::<f64>().ok().filter(|v| v.is_finite());
         *corner = number.ok_or_else(|| refuse(format!("{side} `{text}` is not a number")))?;
     }
-    let difficult = fields.get("difficult").is_some_and(|flag| flag.parse() != Ok(0) && !flag.is_empty());
+    let difficult = fields.get("difficult").is_some_and(|flag| is_set(flag));
     Ok(VocObject { name, corners, difficult })
+}
+
+/// Whether a flag is set: some tools write `1.0`, `False` or `no`.
+fn is_set(flag: &str) -> bool {
+    flag.eq_ignore_ascii_case("true") || flag.parse::<f64>().is_ok_and(|number| number > 0.0)
 }
 
 impl Detections {
@@ -294,6 +312,47 @@ mod tests {
         assert_eq!(objects.len(), 1);
         assert_eq!((objects[0].name.as_str(), objects[0].difficult), ("dog & cat", true));
         assert_eq!(objects[0].corners, [1.0, 45.7, 9.0, 60.0]);
+    }
+
+    #[test]
+    fn an_object_is_difficult_by_a_positive_number_or_the_word_true() {
+        for (flag, difficult) in [
+            ("1", true),
+            ("1.0", true),
+            ("True", true),
+            ("0", false),
+            ("0.0", false),
+            ("False", false),
+            ("no", false),
+            ("", false),
+        ] {
+            let corners = "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>";
+            let object = format!("<name>a</name><difficult>{flag}</difficult><bndbox>{corners}</bndbox>");
+            let objects = parse(&format!("<annotation><object>{object}</object></annotation>")).unwrap();
+            assert_eq!(objects[0].difficult, difficult, "{flag}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_read_once_whatever_the_split_repeats_and_by_any_case_of_its_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let annotations = folder.path().join("Annotations");
+        fs::create_dir(&annotations).unwrap();
+        let corners = "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>";
+        let object = format!("<object><name>dog</name><bndbox>{corners}</bndbox></object>");
+        for file in ["1.xml", "01.XML"] {
+            fs::write(annotations.join(file), format!("<annotation>{object}</annotation>")).unwrap();
+        }
+        let all = GroundTruth::from_voc(folder.path(), None).unwrap();
+        assert_eq!((all.images().len(), all.len(), all.findings().is_empty()), (2, 2, true));
+        let split = folder.path().join("split.txt");
+        fs::write(&split, "1\n01\n1\n").unwrap();
+        let listed = GroundTruth::from_voc(&split, None).unwrap();
+        assert_eq!((listed.images().len(), listed.len()), (2, 2));
+        let repeated = listed.findings().get(FindingKind::DuplicateImageId).unwrap();
+        assert_eq!((repeated.count, &repeated.examples[..]), (1, &["1".to_owned()][..]));
+        let absent = GroundTruth::from_voc(folder.path().join("absent.txt"), None).unwrap_err();
+        assert!(matches!(absent, Error::Read { .. }), "{absent}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One network serves pictures of any size.
 
 use burn::tensor::{Device, Tensor};
+use effdet_bifpn::FpnGraph;
 use effdet_core::ImageSize;
 use effdet_heads::Frame;
 use effdet_model::{EfficientDetConfig, Predictor};
@@ -52,5 +53,10 @@ fn what_cannot_be_built_says_why() {
     );
     assert!(message(EfficientDetConfig { backbone_indices: vec![2, 3, 9], ..good() }).contains("9"));
     assert!(message(EfficientDetConfig { channels: 0, ..good() }).contains("channels"));
+    let finer = message(good().with_fpn(FpnGraph::named("bifpn_fa", 2, 6).unwrap()));
+    assert!(
+        finer.contains("is 8 (map 2 of ") && finer.contains("level 2 of the feature network has 4"),
+        "{finer}"
+    );
     assert!(message(EfficientDetConfig { aspect_ratios: vec![], ..good() }).contains("aspect"));
 }

@@ -102,6 +102,26 @@ fn bad_requests_are_refused_for_what_is_wrong_with_them() {
 }
 
 #[test]
+fn a_refusal_is_read_after_a_body_that_nobody_wanted() {
+    let server = start(detector(), config());
+    let body = vec![0; 16 << 20];
+    for (path, status, code) in [
+        ("/v1/detect?score=2", 400, "bad_parameter"),
+        ("/v2/detect", 404, "not_found"),
+        ("/v1/model", 405, "method_not_allowed"),
+    ] {
+        let answer = server.post(path, &body);
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{path}");
+    }
+    // One that asks first is refused before it sends.
+    let mut stream = server.connect();
+    let head = String::from_utf8(head(3_000_000)).unwrap();
+    let head = head.replace("/v1/detect", "/v2/detect").replace("host", "expect: 100-continue\r\nhost");
+    stream.write_all(head.replace("host", "connection: close\r\nhost").as_bytes()).unwrap();
+    assert!(read_to_end(&mut stream).starts_with("HTTP/1.1 404"));
+}
+
+#[test]
 fn a_body_that_is_too_long_is_refused_whether_it_says_so_or_not() {
     let server = start(detector(), ServeConfig { max_body: 100_000, ..config() });
     let answer = server.post("/v1/detect", &vec![0; 3_000_000]);

@@ -1,11 +1,7 @@
 //! The end of an epoch: evaluation, what is best, and when to stop.
 
-use effdet_heads::Normalizer;
-
 use super::{Engine, Output, Phase, RunFiles, merge};
-use crate::evaluate::{Evaluation, evaluate};
-use crate::module::StepContext;
-use crate::parameters::assign;
+use crate::evaluate::{Evaluation, evaluate_as_set};
 use crate::state::{Best, EpochRecord};
 use crate::{Control, Error, Event, Losses, TrainConfig};
 
@@ -98,21 +94,9 @@ impl Engine<'_> {
 
     fn evaluate(&mut self, phase: &Phase<'_>) -> Result<Option<Evaluation>, Error> {
         let Some(loader) = self.valid.filter(|_| self.is_first()) else { return Ok(None) };
-        let training = self.model.network.clone();
-        if let Some(ema) = &self.session.ema {
-            self.model.network = assign(training.clone(), ema.values.clone());
-        }
-        let decode = self.model.config().decode;
-        self.model.config_mut().decode.score_threshold = phase.config.score_threshold;
-        let context = StepContext {
-            config: phase.config,
-            criterion: &phase.criterion,
-            normalizer: &mut Normalizer::default(),
-        };
-        let result = evaluate(self.model, self.module, &context, loader, self.metrics);
-        self.model.network = training;
-        self.model.config_mut().decode = decode;
-        result.map(Some)
+        let averages = self.session.ema.as_ref();
+        let (config, criterion) = (phase.config, &phase.criterion);
+        evaluate_as_set(self.model, self.module, config, criterion, averages, loader, self.metrics).map(Some)
     }
 
     /// Takes note of an evaluation; true if it is the best so far.
@@ -125,6 +109,9 @@ impl Engine<'_> {
         let is_best = state.best.as_ref().is_none_or(|best| value > best.value);
         if is_best {
             state.best = Some(Best { value, epoch: record.epoch });
+        }
+        if state.phase_best.is_none_or(|best| value > best) {
+            state.phase_best = Some(value);
             state.since_best = 0;
         } else {
             state.since_best += 1;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::module::Module;
-use effdet_core::Detection;
+use effdet_core::{Detection, Replacement};
 use effdet_data::Dataset;
 use effdet_metrics::{CocoEvaluator, CocoParams, DiagnosisOptions, Loaded};
 use effdet_weights::{identity_keys, save_safetensors};
@@ -14,10 +14,14 @@ use super::{Engine, Output, Phase, RunFiles};
 use crate::evaluate::{detections, ground_truth};
 use crate::logs::{metrics_csv, write_whole};
 use crate::parameters::{assign, values};
-use crate::plots::{save_diagnosis, save_history, save_predictions};
+use crate::plots::{self, save_diagnosis, save_history, save_predictions};
 use crate::report::{ClassTable, Report, save_report};
 use crate::state::{self, Best, EpochRecord, RunTensors};
 use crate::{Error, Event, TrainConfig};
+
+/// The files of a run that are written under a temporary name first, kept weights besides.
+const FILES: [&str; 6] =
+    [RunFiles::STATE, RunFiles::LAST, RunFiles::BEST, RunFiles::METRICS, RunFiles::CONFIG, RunFiles::REPORT];
 
 impl Engine<'_> {
     /// Writes what a user looks at, then the checkpoint that makes it final.
@@ -90,16 +94,24 @@ impl Engine<'_> {
         self.save_weights(&output.folder.join(kept_name(record.epoch)))
     }
 
-    /// Removes kept weights that are not in the state: those that dropped out, and those of a run that was killed.
+    /// Removes kept weights that are not in the state: those that dropped out, and those of a run that was killed; and what
+    /// a killed process was writing.
     pub(super) fn remove_unkept(&self, folder: &Path) -> Result<(), Error> {
         let kept: Vec<String> = self.session.state.kept.iter().map(|best| kept_name(best.epoch)).collect();
         for entry in fs::read_dir(folder).map_err(Error::file("read", folder))? {
             let entry = entry.map_err(Error::file("read", folder))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // What a killed process was writing.
-            let is_temporary =
-                name.starts_with('.') && name.ends_with(".tmp") && name.contains(".safetensors.");
-            if is_temporary || is_kept_name(&name) && !kept.contains(&name) {
+            if is_left_over(&name, &FILES) || is_kept_name(&name) && !kept.contains(&name) {
+                remove(&entry.path())?;
+            }
+        }
+        let charts = folder.join(RunFiles::PLOTS);
+        if !charts.is_dir() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&charts).map_err(Error::file("read", &charts))? {
+            let entry = entry.map_err(Error::file("read", &charts))?;
+            if is_left_over(&entry.file_name().to_string_lossy(), &plots::FILES) {
                 remove(&entry.path())?;
             }
         }
@@ -118,7 +130,11 @@ impl Engine<'_> {
         let history = &self.session.state.history;
         save_history(&plots, history)?;
         let loaded = Loaded { truth: ground_truth(dataset)?, detections: detections(dataset, found) };
-        let diagnosis = save_diagnosis(&plots, &loaded, DiagnosisOptions::default())?;
+        // Only labels of VOC and OpenImages have these, and their metrics leave such objects out.
+        let mut objects = dataset.records.iter().flat_map(|record| &record.objects);
+        let leaves_out = objects.any(|object| object.is_difficult || object.is_group_of);
+        let options = DiagnosisOptions::default().with_ignore_flag(leaves_out);
+        let diagnosis = save_diagnosis(&plots, &loaded, options)?;
         let pictures = save_predictions(&plots, dataset, found)?;
         let coco = CocoEvaluator::new(&loaded.truth, CocoParams::default())?.evaluate(&loaded.detections)?;
         let config = self.model.config();
@@ -170,16 +186,35 @@ fn is_kept_name(name: &str) -> bool {
     epoch.is_some_and(|epoch| epoch.len() >= 4 && epoch.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
-/// Weights in a folder that a new run would write over or remove.
-pub(super) fn weights_in(folder: &Path) -> Result<Option<String>, Error> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::file("read", folder))? {
-        let name = entry.map_err(Error::file("read", folder))?.file_name().to_string_lossy().into_owned();
-        if [RunFiles::BEST, RunFiles::LAST].contains(&name.as_str()) || is_kept_name(&name) {
-            found.push(name);
+/// Whether a file is what a killed process was writing in the place of one of `files` or of kept weights. What other
+/// programs write is theirs.
+fn is_left_over(name: &str, files: &[&str]) -> bool {
+    Replacement::replaced_name(name).is_some_and(|name| files.contains(&name) || is_kept_name(name))
+}
+
+impl RunFiles {
+    /// Refuses a folder with weights that a new run would write over or remove. One with a checkpoint has a run to go on
+    /// with; no run leaves weights without a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Resume`] with the weights, and if the folder cannot be read.
+    pub fn refuse_foreign_weights(folder: &Path) -> Result<(), Error> {
+        let path = folder.join(Self::STATE);
+        if path.exists() {
+            return Ok(());
         }
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).map_err(Error::file("read", folder))? {
+            let entry = entry.map_err(Error::file("read", folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if [Self::BEST, Self::LAST].contains(&name.as_str()) || is_kept_name(&name) {
+                found.push(name);
+            }
+        }
+        let Some(name) = found.into_iter().min() else { return Ok(()) };
+        let reason = format!("its folder holds the weights {name} of another run: name another folder");
+        Err(Error::Resume { path, reason })
     }
-    Ok(found.into_iter().min())
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

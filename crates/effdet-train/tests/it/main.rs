@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+mod learner;
 mod optimizers;
 mod overfit;
 mod precision;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use effdet_data::LoaderOptions;
+use effdet_data::loader::OnError;
 use effdet_data::transform::effdet_train;
 use effdet_train::{
     Callback, Clip, CocoMetric, Control, DataLoader, DefaultModule, Ending, Engine, Error, Event, Layer,
@@ -63,7 +64,7 @@ fn run(
     // One that is in the list and not on the disk.
     fs::write(&dataset.records[7].path, "no picture").unwrap();
     let mut model = common::model(3);
-    let options = LoaderOptions { batch_size, ..LoaderOptions::train(7) };
+    let options = LoaderOptions { batch_size, on_error: OnError::Replace, ..LoaderOptions::train(7) };
     let train = DataLoader::new(dataset.clone(), effdet_train(model.preprocess()), options)?;
     let valid = DataLoader::valid(dataset, model.preprocess(), 4)?;
     let metrics: [Box<dyn Metric>; 1] = [Box::new(CocoMetric::default())];
@@ -132,12 +133,45 @@ fn a_run_goes_on_with_what_it_began_with_or_not_at_all() {
     assert!(error.ends_with("it was made with `batch_size = 4`, now there is `batch_size = 2`"), "{error}");
 }
 
-#[test]
-fn a_new_run_leaves_the_weights_of_others_alone() {
+#[rstest]
+fn a_new_run_leaves_the_weights_of_others_alone(#[values(false, true)] resume: bool) {
     let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let start = folder.path().join("epoch-0030.safetensors");
     fs::write(&start, "weights").unwrap();
-    let error = run(pictures.path(), folder.path(), 4, false, |_| (), goes_on).unwrap_err().to_string();
+    let error = run(pictures.path(), folder.path(), 4, resume, |_| (), goes_on).unwrap_err().to_string();
     assert!(error.contains("holds the weights epoch-0030.safetensors of another run"), "{error}");
     assert_eq!(fs::read(&start).unwrap(), b"weights");
+}
+
+#[test]
+fn the_first_checkpoint_is_written_before_the_first_weights() {
+    let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let best = folder.path().join(RunFiles::BEST);
+    let mut was_there = None;
+    let note = |event: &Event<'_>| {
+        if matches!(event, Event::Checkpoint(_)) && was_there.is_none() {
+            was_there = Some(best.exists());
+        }
+        Control::Continue
+    };
+    run(pictures.path(), folder.path(), 4, true, |_| (), note).unwrap();
+    assert_eq!((was_there, best.exists()), (Some(false), true));
+}
+
+#[test]
+fn what_a_killed_run_was_writing_goes_and_what_others_write_stays() {
+    let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let plots = folder.path().join(RunFiles::PLOTS);
+    fs::create_dir(&plots).unwrap();
+    let own = [
+        folder.path().join(".last.safetensors.12-3.tmp"),
+        folder.path().join(".epoch-0003.safetensors.12-3.tmp"),
+        plots.join(".loss.svg.12-3.tmp"),
+    ];
+    let other = folder.path().join(".notes.txt.12-3.tmp");
+    for path in own.iter().chain([&other]) {
+        fs::write(path, "half").unwrap();
+    }
+    run(pictures.path(), folder.path(), 4, false, |_| (), goes_on).unwrap();
+    assert_eq!((own.map(|path| path.exists()), other.exists()), ([false; 3], true));
 }

@@ -4,10 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Response, Uri, header};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use crate::Error;
-use crate::store::Retry;
+use crate::store::{Retry, Variables, environment};
 
 /// Longest chain of redirects.
 const REDIRECTS: usize = 8;
@@ -15,6 +15,8 @@ const REDIRECTS: usize = 8;
 /// A client for one store.
 pub(super) struct Client {
     agent: Agent,
+    /// A proxy that cannot be used, and the variable that names it.
+    unusable: Option<(&'static str, Proxy)>,
     pub(super) retry: Retry,
 }
 
@@ -51,7 +53,12 @@ pub(super) struct Ask<'a> {
 
 impl Client {
     pub(super) fn new(retry: Retry) -> Self {
+        let (usable, unusable) = match proxy(&environment) {
+            Some((_, proxy)) if !is_socks(&proxy) => (Some(proxy), None),
+            other => (None, other),
+        };
         let config = Agent::config_builder()
+            .proxy(usable)
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(concat!("effdet/", env!("CARGO_PKG_VERSION")))
@@ -62,7 +69,7 @@ impl Client {
             .timeout_recv_response(Some(retry.silence))
             .timeout_per_read(Some(retry.silence))
             .build();
-        Self { agent: config.into(), retry }
+        Self { agent: config.into(), unusable, retry }
     }
 
     /// Sends a request and follows redirects by hand, so that the token stays with its host.
@@ -70,6 +77,15 @@ impl Client {
         let first = authority(url);
         let mut url = url.to_owned();
         for _ in 0..REDIRECTS {
+            if let Some((variable, proxy)) = &self.unusable
+                && !url.parse::<Uri>().is_ok_and(|uri| proxy.is_no_proxy(&uri))
+            {
+                let reason = format!(
+                    "{variable} names a SOCKS proxy, which cannot be used here: set HTTPS_PROXY to an HTTP proxy, or \
+                     NO_PROXY to the hosts that need none"
+                );
+                return Err(Failure::Final(server(&url, reason)));
+            }
             let failed = |error: ureq::Error| match error {
                 ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
                     // The reason may repeat the address.
@@ -127,6 +143,38 @@ impl Client {
             }
         }
     }
+}
+
+/// The proxy that the environment names and the variable that does: the one for HTTPS, for HTTP, for all; one that
+/// speaks HTTP before one that speaks SOCKS. What is no address is passed over.
+///
+/// Left alone, ureq takes `ALL_PROXY` first, and goes without any if that speaks SOCKS, for which it is not built here.
+fn proxy(variable: &Variables<'_>) -> Option<(&'static str, Proxy)> {
+    const NAMES: [&str; 6] =
+        ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let excepted = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
+    let read = |name: &'static str| {
+        let named = Proxy::new(variable(name)?.trim()).ok()?;
+        let mut proxy = Proxy::builder(named.protocol()).host(named.host()).port(named.port());
+        if let Some(user) = named.username() {
+            proxy = proxy.username(user);
+        }
+        if let Some(password) = named.password() {
+            proxy = proxy.password(password);
+        }
+        for host in excepted.split(',').map(str::trim).filter(|host| !host.is_empty()) {
+            proxy = proxy.no_proxy(host);
+        }
+        Some((name, proxy.build().ok()?))
+    };
+    let mut found: Vec<_> = NAMES.into_iter().filter_map(read).collect();
+    // The order is kept otherwise.
+    found.sort_by_key(|(_, proxy)| is_socks(proxy));
+    found.into_iter().next()
+}
+
+fn is_socks(proxy: &Proxy) -> bool {
+    !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
 }
 
 /// The failure that an error status stands for.
@@ -243,6 +291,33 @@ mod tests {
         }
         assert_eq!(resolve("http://host.example", "x"), "http://host.example/x");
         assert_eq!(resolve("http://host.example", "//cdn.example/x"), "http://cdn.example/x");
+    }
+
+    #[test]
+    fn a_proxy_that_speaks_http_goes_before_one_for_all_that_speaks_socks() {
+        let read = |set: &[(&str, &str)]| {
+            let find = |name: &str| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
+            proxy(&find)
+        };
+        let all = ("ALL_PROXY", "socks5h://127.0.0.1:1080");
+        let secure = ("HTTPS_PROXY", "http://ann:secret@proxy.example:3128");
+        let (name, found) = read(&[all, ("HTTP_PROXY", "http://other.example"), secure]).unwrap();
+        assert_eq!((name, found.host(), found.port()), ("HTTPS_PROXY", "proxy.example", 3128));
+        assert_eq!((found.username(), found.password()), (Some("ann"), Some("secret")));
+
+        let (name, found) = read(&[all, ("NO_PROXY", "localhost, .example.com")]).unwrap();
+        assert!(name == "ALL_PROXY" && is_socks(&found));
+        let is_excepted = |url: &str| found.is_no_proxy(&url.parse().unwrap());
+        assert!(is_excepted("http://localhost/x") && is_excepted("https://hub.example.com/x"));
+        let unusable = Some((name, found.clone()));
+        let client = Client { unusable, ..Client::new(Retry::default()) };
+        let Err(Failure::Final(error)) = client.send("https://hub.example.org/x", Ask::default()) else {
+            panic!("it goes without the proxy");
+        };
+        assert!(error.to_string().contains("ALL_PROXY names a SOCKS proxy"), "{error}");
+        assert!(read(&[("HTTPS_PROXY", "")]).is_none());
     }
 
     #[test]

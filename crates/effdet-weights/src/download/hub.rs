@@ -3,12 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use effdet_core::Replacement;
 
 use super::FetchEvent;
 use super::client::{Ask, Client, Failure, refusal, server, text};
 use super::transfer::{Lock, Wanted, fetch};
-use crate::store::{HUB_FILE, HUB_REVISION, is_sha256, partial, sha256, with_suffix};
+use crate::store::{HUB_FILE, HUB_REVISION, INCOMPLETE, is_sha256, partial, recorded, sha256, with_suffix};
 use crate::{Error, WeightsEntry, WeightsStore};
 
 /// What the Hub states about a file.
@@ -64,7 +65,7 @@ impl WeightsStore {
         if !right(&snapshot)? {
             if !right(&blob)? {
                 create_folder_of(&blob)?;
-                let (part, bytes) = (with_suffix(&blob, ".incomplete"), stated.bytes);
+                let (part, bytes) = (with_suffix(&blob, INCOMPLETE), stated.bytes);
                 let wanted = Wanted { hash: &stated.sha256, bytes, part: &part, file: &blob, record: false };
                 fetch(client, &url, token, &wanted, events)?;
             }
@@ -74,8 +75,7 @@ impl WeightsStore {
         // Last, because with it the file counts as being there.
         let note = cache.join("refs").join(HUB_REVISION);
         create_folder_of(&note)?;
-        replace(&note, |temporary| fs::write(temporary, &stated.commit))
-            .map_err(|source| Error::Write { path: note.clone(), source })?;
+        write(&note, &stated.commit).map_err(|source| Error::Write { path: note.clone(), source })?;
         lock.release();
         Ok(snapshot)
     }
@@ -108,36 +108,69 @@ fn create_folder_of(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|source| Error::Write { path: folder.into(), source })
 }
 
-/// Puts the blob into a snapshot: by a relative link, or by a copy where links are not allowed.
+/// Writes a note whole or not at all.
+fn write(note: &Path, text: &str) -> io::Result<()> {
+    let replacement = Replacement::of(note)?;
+    fs::write(replacement.temporary(), text)?;
+    replacement.place()
+}
+
+/// Puts the blob into a snapshot: by a relative link, or by a copy where the file system has none.
 fn link(blob: &Path, snapshot: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         let target = Path::new("../../blobs").join(blob.file_name().unwrap_or_default());
-        replace(snapshot, |temporary| std::os::unix::fs::symlink(&target, temporary))
+        if Replacement::by_link(snapshot, target).and_then(Replacement::place).is_ok() {
+            return Ok(());
+        }
     }
-    #[cfg(not(unix))]
-    replace(snapshot, |temporary| fs::copy(blob, temporary).map(|_| ()))
+    copy(blob, snapshot)
 }
 
-/// Makes a file under a name of this process's own and renames it to `path`, so that there is at no time none.
-fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = with_suffix(path, &format!(".{}-{number}.part", std::process::id()));
-    // What a killed process of the same id left would be in the way of a link.
-    let _ = fs::remove_file(&temporary);
-    let made = make(&temporary).and_then(|()| fs::rename(&temporary, path));
-    if made.is_err() {
-        // The error that matters is the one above.
-        let _ = fs::remove_file(&temporary);
-    }
-    made
+/// Copies the blob into a snapshot, with a note of its hash, which its name says no more.
+fn copy(blob: &Path, snapshot: &Path) -> io::Result<()> {
+    let replacement = Replacement::of(snapshot)?;
+    fs::copy(blob, replacement.temporary())?;
+    let hash = blob.file_name().unwrap_or_default().to_string_lossy();
+    write(&recorded(snapshot), &format!("{hash}  {HUB_FILE}\n"))?;
+    replacement.place()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_snapshot_that_is_a_copy_can_be_verified_and_goes_with_its_blob() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = WeightsStore::in_folder(folder.path());
+        store.folder = None;
+        let entry = WeightsEntry::named("tf_efficientnet_b0").unwrap();
+        let cache = store.hub_repository(entry.hub.as_deref().unwrap());
+        let source = folder.path().join("source");
+        fs::write(&source, b"weights").unwrap();
+        let blob = cache.join("blobs").join(sha256(&source).unwrap());
+        let snapshot = cache.join("snapshots/commit").join(HUB_FILE);
+        let note = cache.join("refs").join(HUB_REVISION);
+        for file in [&blob, &snapshot, &note] {
+            create_folder_of(file).unwrap();
+        }
+        fs::rename(&source, &blob).unwrap();
+        copy(&blob, &snapshot).unwrap();
+        fs::write(&note, "commit").unwrap();
+        let left = cache.join("blobs/other.incomplete");
+        fs::write(&left, b"half").unwrap();
+
+        assert_eq!(store.verify(entry).unwrap().unwrap().compared, 64);
+        fs::write(&snapshot, b"changed").unwrap();
+        assert!(matches!(store.verify(entry), Err(Error::WrongHash { .. })));
+        store.remove(entry).unwrap();
+        for file in [&blob, &snapshot, &recorded(&snapshot), &left] {
+            assert!(!file.exists(), "{}", file.display());
+        }
+    }
+
+    #[cfg(unix)]
     #[test]
     fn a_snapshot_that_is_linked_again_is_there_all_the_time() {
         let folder = tempfile::tempdir().unwrap();

@@ -115,10 +115,9 @@ impl WeightsStore {
             (Some(mirror), Some(path)) => format!("{mirror}/{path}"),
             _ => url.to_owned(),
         };
-        let file = match &self.folder {
-            Some(folder) => folder.join(entry.file_name()),
-            None => self.releases.join(entry.release_file().unwrap_or_default()),
-        };
+        // A pickle under its own name, also where the Hub's file would have another.
+        let file =
+            self.folder.as_ref().unwrap_or(&self.releases).join(entry.release_file().unwrap_or_default());
         let lock = transfer::Lock::take(&crate::store::with_suffix(&file, ".lock"), events)?;
         // Another process may have fetched it meanwhile.
         if let Some(path) = self.locate(entry)? {

@@ -29,6 +29,19 @@ fn bare_weights_are_read_from_every_format(#[case] file: &str, #[case] format: F
     assert_eq!(checkpoint.read_f32("bn1.num_batches_tracked").unwrap(), [7.0]);
 }
 
+#[test]
+fn a_bench_inside_another_module_is_taken_off_with_its_anchors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lightning.safetensors");
+    let bytes = 1.5f32.to_le_bytes();
+    let names = ["model.model.backbone.conv_stem.weight", "model.model.fpn.weight", "model.anchors.boxes"];
+    let views =
+        names.map(|name| (name, safetensors::tensor::TensorView::new(DType::F32, vec![1], &bytes).unwrap()));
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["backbone.conv_stem.weight", "fpn.weight"]);
+}
+
 #[rstest]
 fn training_dictionaries_give_the_averaged_weights_unless_told_otherwise(
     #[values("training.pth.tar", "training_legacy.pth.tar")] file: &str,

@@ -432,7 +432,29 @@ fn what_is_right_in_the_hubs_cache_is_left_alone_and_what_is_wrong_is_replaced()
     assert_eq!((fs::read(&path).unwrap(), storage.gets()), (content(), 2));
     assert_eq!(fs::read_to_string(cache.join("refs/main")).unwrap(), COMMIT);
     let left = files(folder.path());
-    assert!(left.iter().all(|name| !name.ends_with(".part")), "{left:?}");
+    assert!(left.iter().all(|name| !name.ends_with(".part") && !name.ends_with(".tmp")), "{left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_blob_that_another_snapshot_links_to_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, _storage) = hub(|request, _| Reply::ranged(&content(), request));
+    let store = WeightsStore { hub_endpoint: hub.address.clone(), ..store(&folder) };
+    let path = store.fetch(&hub_only(), &mut quiet).unwrap();
+    let older = path.parent().unwrap().with_file_name("0".repeat(40));
+    fs::create_dir(&older).unwrap();
+    let other = older.join("model.safetensors");
+    fs::copy(&path, older.join("copy.safetensors")).unwrap();
+    std::os::unix::fs::symlink(Path::new("../../blobs").join(hash(&content())), &other).unwrap();
+
+    assert_eq!(store.remove(&hub_only()).unwrap(), std::slice::from_ref(&path));
+    assert_eq!(fs::read(&other).unwrap(), content());
+
+    // With that link gone it goes as well.
+    fs::remove_file(&other).unwrap();
+    store.fetch(&hub_only(), &mut quiet).unwrap();
+    assert_eq!(store.remove(&hub_only()).unwrap().len(), 2);
 }
 
 #[cfg(unix)]
@@ -543,6 +565,20 @@ fn one_folder_can_take_all_files() {
     assert_eq!(backbone, here("tf_efficientnet_b0.ns_jft_in1k.safetensors"));
     let verified = store.verify(&hub_only()).unwrap().unwrap();
     assert_eq!(verified.compared, 64);
+}
+
+#[test]
+fn a_release_file_keeps_its_name_in_one_folder_though_there_is_a_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let releases = Server::start(|request, _| Reply::ranged(&content(), request));
+    let entry = WeightsEntry { hub: Some(REPOSITORY.into()), ..release(&releases.address) };
+    let store = WeightsStore { folder: Some(folder.path().into()), ..store(&folder) };
+    let path = store.fetch(&entry, &mut quiet).unwrap();
+    assert_eq!(path, folder.path().join(entry.release_file().unwrap()));
+    assert_eq!(store.locate(&entry).unwrap().as_ref(), Some(&path));
+    assert_eq!(store.verify(&entry).unwrap().unwrap().path, path);
+    store.remove(&entry).unwrap();
+    assert_eq!(files(folder.path()), BTreeSet::new());
 }
 
 #[test]

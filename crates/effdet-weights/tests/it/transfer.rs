@@ -61,7 +61,11 @@ const ANCHORS: usize = 2;
 const NEW: f32 = -1.0;
 
 fn tiny(channels: usize, classes: usize, fpn: usize) -> Tiny {
-    let predict = Predict { conv_dw: full([2], NEW), conv_pw: full([ANCHORS * classes, 2], NEW) };
+    tiny_with_head(channels, [ANCHORS * classes, 2], fpn)
+}
+
+fn tiny_with_head(channels: usize, head: [usize; 2], fpn: usize) -> Tiny {
+    let predict = Predict { conv_dw: full([head[1]], NEW), conv_pw: full(head, NEW) };
     let class_net = ClassNet { conv_rep: full([3], NEW), predict };
     Tiny { conv_stem: full([2, channels, 2, 2], NEW), fpn: full([fpn], NEW), class_net }
 }
@@ -170,6 +174,23 @@ fn shared_classes_keep_their_rows_of_every_anchor() {
 }
 
 #[test]
+fn a_class_head_of_another_width_or_other_anchors_starts_anew_though_classes_are_shared() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = ClassMap::from_names(["cat", "tv", "dog"]).unwrap();
+    let to = ClassMap::from_names(["dog", "horse"]).unwrap();
+    let shared = SharedClasses::between(&from, &to);
+    let options = TransferOptions { class_head: ClassHead::KeepShared(shared), ..Default::default() };
+    for head in [[ANCHORS * 2, 3], [(ANCHORS + 1) * 2, 2]] {
+        let model = tiny_with_head(3, head, 4);
+        let (module, report) = transfer_into(model, &file(&folder, 3), &options).unwrap();
+        let [stem, fpn, conv_rep, depthwise, pointwise] = values(&module);
+        assert_eq!((stem, fpn), (fixture().kernel, vec![7.0; 4]));
+        assert!([conv_rep, depthwise, pointwise].iter().flatten().all(|value| *value == NEW));
+        assert_eq!((report.reset.len(), report.kept_classes.len()), (3, 0));
+    }
+}
+
+#[test]
 fn what_does_not_fit_keeps_its_initial_values_and_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let (module, report) =
@@ -203,6 +224,21 @@ fn the_mean_of_checkpoints_is_timms() {
         let error = average_checkpoints(&pair, &out, &BTreeMap::new()).unwrap_err();
         assert!(matches!(error, Error::Transfer { .. }), "{error}");
     }
+}
+
+#[test]
+fn the_mean_has_the_counters_that_pytorch_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |name: &str, value: f32| {
+        let path = folder.path().join(name);
+        write(&path, &[("bn1.running_var", vec![2], vec![value; 2])]);
+        Checkpoint::open(path).unwrap()
+    };
+    let out = folder.path().join("mean.safetensors");
+    average_checkpoints(&[open("a", 1.0), open("b", 2.0)], &out, &BTreeMap::new()).unwrap();
+    let mean = Checkpoint::open(&out).unwrap();
+    assert_eq!(mean.read_f32("bn1.running_var").unwrap(), [1.5; 2]);
+    assert_eq!(mean.get("bn1.num_batches_tracked").unwrap().dtype, DType::I64);
 }
 
 #[test]

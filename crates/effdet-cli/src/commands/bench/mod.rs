@@ -12,11 +12,12 @@ use burn::tensor::{Tensor, TensorData};
 use effdet::data::Prepared;
 use effdet::heads::Frame;
 use effdet::prelude::*;
-use effdet::{check_image_size, configuration_named};
+use effdet::{check_image_size, configuration_named, read_labels};
 use serde::Serialize;
 
 use crate::args::BenchArgs;
 use crate::commands::bench::train_step::TrainStep;
+use crate::detector::{DEFAULT_MODEL, decode_config, load, size_thread_pool};
 use crate::output::JsonTarget;
 
 /// Runs of each stage before those that count.
@@ -58,7 +59,15 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let detector = detector(args)?;
     let report = measure(&detector, args)?;
-    let mut to = io::stdout().lock();
+    // First, since nobody needs to read the table.
+    json.as_ref().map_or(Ok(()), |json| json.write(&report))?;
+    if !matches!(json, Some(JsonTarget::Stdout)) {
+        write_table(&mut io::stdout().lock(), &report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_table(to: &mut impl Write, report: &Report) -> io::Result<()> {
     writeln!(
         to,
         "{} at {}x{}, batch {}, {} threads, {} ({}), {} runs",
@@ -84,30 +93,36 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         writeln!(to, "{name:12} {:10.3} {:10.3} {:10.3}", stage.median, stage.min, stage.spread)?;
     }
     writeln!(to, "peak memory {:.0} MB", report.peak_memory_mb)?;
-    json.map_or(Ok(()), |json| json.write(&report))?;
-    Ok(ExitCode::SUCCESS)
+    to.flush()
 }
 
 fn detector(args: &BenchArgs) -> Result<Detector> {
-    if let Some(threads) = args.detector.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
-    }
-    let mut detector = if args.detector.network.weights.is_some() {
-        crate::detector::load(&args.detector, 0.0)?
-    } else {
-        // Timings do not depend on the weights.
-        let name = args.detector.network.model.as_deref().unwrap_or("tf_efficientdet_lite0");
-        let mut config = configuration_named(name)?;
-        if let Some(size) = args.detector.network.image_size {
-            check_image_size(size)?;
-            config = config.with_image_size(size);
-        }
-        Detector::random(config, &effdet::nn::device_with_float(&args.detector.device, &args.float)?)?
-    };
+    let mut detector =
+        if args.detector.network.weights.is_some() { load(&args.detector, 0.0)? } else { random(args)? };
     let threads = args.detector.threads.map_or_else(cores, usize::from);
     effdet::nn::native::leave_to_framework(args.composed);
     detector.set_inference((!args.composed).then_some(threads));
     Ok(detector)
+}
+
+/// A detector without weights of its own, on which timings do not depend.
+fn random(args: &BenchArgs) -> Result<Detector> {
+    size_thread_pool(args.detector.threads)?;
+    let network = &args.detector.network;
+    let mut config = match &network.backbone {
+        Some(backbone) => EfficientDetConfig::with_backbone_named(backbone)?,
+        None => configuration_named(network.model.as_deref().unwrap_or(DEFAULT_MODEL))?,
+    };
+    if let Some(size) = network.image_size {
+        check_image_size(size)?;
+        config = config.with_image_size(size);
+    }
+    let labels = network.labels.as_deref().map(read_labels).transpose()?;
+    if let Some(classes) = labels.as_ref().map(ClassMap::len).or(network.num_classes) {
+        config = config.with_num_classes(classes);
+    }
+    config.decode = decode_config(&args.detector, 0.0);
+    Ok(Detector::random(config, &effdet::nn::device_with_float(&args.detector.device, &args.float)?)?)
 }
 
 fn cores() -> usize {
