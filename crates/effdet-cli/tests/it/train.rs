@@ -65,21 +65,19 @@ fn written(fixture: &Fixture, key: &str) -> String {
 fn a_folder_with_the_weights_of_another_run_stays_as_it_is() {
     let fixture = with_set();
     fs::create_dir(fixture.path("run")).unwrap();
-    for name in ["best.safetensors", "config.toml"] {
-        fs::write(fixture.path(&format!("run/{name}")), "# theirs").unwrap();
-    }
+    let files = ["best.safetensors", "config.toml"].map(|name| fixture.path(&format!("run/{name}")));
+    files.iter().for_each(|file| fs::write(file, "# theirs").unwrap());
     let start = ["--weights", "start.safetensors", "--recipe", "one-cycle", "--epochs", "1"];
-    for resume in [&[][..], &["--resume"]] {
-        let stderr = fails(&mut train(&fixture, &[&SET[..], &start, resume].concat()), 2);
+    let refused = |more: &[&str]| {
+        let stderr = fails(&mut train(&fixture, &[&SET[..], &start, more].concat()), 2);
         assert!(stderr.contains("best.safetensors"), "{stderr}");
-        for name in ["best.safetensors", "config.toml"] {
-            assert_eq!(
-                fs::read_to_string(fixture.path(&format!("run/{name}"))).unwrap(),
-                "# theirs",
-                "{name}"
-            );
-        }
-    }
+    };
+    refused(&[]);
+    assert!(files.iter().all(|file| fs::read_to_string(file).unwrap() == "# theirs"));
+    // Settings to go on with would be read.
+    fs::remove_file(&files[1]).unwrap();
+    refused(&["--resume"]);
+    assert_eq!(fs::read_to_string(&files[0]).unwrap(), "# theirs");
 }
 
 #[test]
