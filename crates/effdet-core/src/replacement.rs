@@ -248,6 +248,7 @@ mod tests {
             assert_eq!(Replacement::replaced_name(other), None, "{other}");
         }
     }
+
     #[cfg(unix)]
     #[test]
     fn a_link_stays_and_what_it_leads_to_is_replaced() {

@@ -50,9 +50,7 @@ pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), Error> {
         let replacement = Replacement::of(path)?;
         let mut file = replacement.create()?;
         file.write_all(contents)?;
-        file.sync_all()?;
-        drop(file);
-        replacement.place()
+        replacement.finish(file)
     };
     write().map_err(Error::file("write", path))
 }

@@ -285,9 +285,7 @@ pub fn write_config(folder: &Path, config: &RunConfig) -> Result<()> {
         let replacement = Replacement::of(&path)?;
         let mut file = replacement.create()?;
         file.write_all(config.to_toml().map_err(std::io::Error::other)?.as_bytes())?;
-        file.sync_all()?;
-        drop(file);
-        replacement.place()
+        replacement.finish(file)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }
