@@ -147,19 +147,20 @@ fn mean_fill_is_the_rounded_mean() {
 /// Why the resampling is our own: fast_image_resize rounds its weights to 16 bits, Pillow to 22.
 #[test]
 fn fast_image_resize_is_close_to_pillow_but_not_equal() {
-    use fast_image_resize::images::Image;
-    use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+    use fast_image_resize::images::{TypedImage, TypedImageRef};
+    use fast_image_resize::pixels::U8x3;
+    use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
     let input = picture("resize/noise.png");
-    let source =
-        Image::from_vec_u8(input.width(), input.height(), input.as_raw().clone(), PixelType::U8x3).unwrap();
+    // Of one pixel type: the untyped call compiles the kernels of all of them into this program, which takes minutes.
+    let source = TypedImageRef::<U8x3>::from_buffer(input.width(), input.height(), input.as_raw()).unwrap();
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     let mut largest = 0;
     for (height, width) in [(16, 16), (31, 7), (29, 45), (40, 9)] {
-        let mut target = Image::new(width, height, PixelType::U8x3);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        Resizer::new().resize(&source, &mut target, &options).unwrap();
+        let mut theirs = RgbImage::new(width, height);
+        let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut theirs).unwrap();
+        Resizer::new().resize_typed(&source, &mut target, &options).unwrap();
         let ours =
             resize(&input, ImageSize::new(height as usize, width as usize), Interpolation::Bilinear).unwrap();
-        let theirs = RgbImage::from_raw(width, height, target.into_vec()).unwrap();
         let (levels, share) = difference(&ours, &theirs);
         println!("{height}x{width}: {levels} levels, {:.2} % of the samples", 100.0 * share);
         largest = largest.max(levels);
