@@ -74,7 +74,10 @@ def main():
         means = [f"Mean {label} of {len(values)} complete {what}: {sum(values) / len(values):.4f}."
                  for values, what in [(done, "runs here"), (theirs, "of the reference")] if values]
         page += ["", " ".join(means), ""]
-    (ROOT / "docs/blood-cells.md").write_text("\n".join(page).rstrip() + "\n")
+    # what `causes.py` wrote stays
+    path = ROOT / "docs/blood-cells.md"
+    _, begin, rest = path.read_text().partition("<!-- written by tools/blood_cells/causes.py -->")
+    path.write_text("\n".join(page).rstrip() + "\n" + (f"\n{begin}{rest}" if begin else ""))
     for seed in args.seeds:
         source, target = args.runs / f"seed-{seed}", ROOT / f"docs/blood-cells/seed-{seed}"
         if epochs(source):
