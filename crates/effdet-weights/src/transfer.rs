@@ -63,6 +63,8 @@ pub struct TransferReport {
     pub reset: Vec<String>,
     /// Classes whose weights the last layer keeps.
     pub kept_classes: Vec<SharedClass>,
+    /// Whether the last layer is the file's as it stands, its first class for the first here, with no names compared.
+    pub classes_by_place: bool,
 }
 
 impl fmt::Display for TransferReport {
@@ -80,6 +82,9 @@ impl fmt::Display for TransferReport {
                 }
             });
             write!(f, "\n  classes kept: {}", classes.collect::<Vec<_>>().join(", "))?;
+        }
+        if self.classes_by_place {
+            write!(f, "\n  classes taken by place, not by name: the file's first for the first here")?;
         }
         if !self.reset.is_empty() {
             write!(f, "\n  {} tensors of the class head start anew", self.reset.len())?;
@@ -149,6 +154,7 @@ pub fn transfer_into<M: Module>(
             continue;
         }
         if found == expected {
+            report.classes_by_place |= name.contains(PREDICT) && has_class_rows(&name);
             let value = checkpoint.read_f32(&name)?;
             let count = value.iter().filter(|value| !value.is_finite()).count();
             if count > 0 {

@@ -142,12 +142,15 @@ fn another_number_of_classes_starts_the_whole_class_head_anew_and_the_rest_is_ta
     assert_eq!((stem, fpn), (fixture().kernel, vec![7.0; 4]));
     assert!([conv_rep, depthwise, pointwise].iter().flatten().all(|value| *value == NEW));
     assert_eq!((report.load.loaded, report.reset.len()), (2, 3));
+    assert!(!report.classes_by_place);
     assert!(report.load.is_complete(), "{report}");
 
     // With as many classes the head is taken, unless it is to be new.
     let (module, report) = transfer_into(tiny(3, 3, 4), &checkpoint, &TransferOptions::default()).unwrap();
     assert_eq!(values(&module)[2], [8.0; 3]);
     assert!(report.reset.is_empty());
+    assert!(report.classes_by_place);
+    assert!(report.to_string().contains("classes taken by place"), "{report}");
     let new = TransferOptions { class_head: ClassHead::New, ..Default::default() };
     assert_eq!(values(&transfer_into(tiny(3, 3, 4), &checkpoint, &new).unwrap().0)[2], [NEW; 3]);
 }
@@ -164,6 +167,7 @@ fn shared_classes_keep_their_rows_of_every_anchor() {
     assert_eq!((conv_rep, depthwise), (vec![8.0; 3], vec![9.0; 2]));
     let rows: Vec<f32> = pointwise.chunks(2).map(|row| row[0]).collect();
     assert_eq!(rows, [NEW, 2.0, 1.0, 0.0, NEW, NEW, 5.0, 4.0, 3.0, NEW]);
+    assert!(!report.classes_by_place);
     let text = report.to_string();
     assert!(text.contains("classes kept: dog (as Dog), tv (as tvmonitor), cat"), "{text}");
 
