@@ -14,20 +14,21 @@ import argparse
 import csv
 import json
 import random
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 import torch
 from effdet import DetBenchTrain, EfficientDet, get_efficientdet_config
 from effdet.data.loader import DetectionFastCollate
-from effdet.data.transforms import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, transforms_coco_train
+from effdet.data.transforms import transforms_coco_train
 from PIL import Image
 from safetensors.torch import load_file
 
+from same_batches import batches_of, normalised, objects_of
+from train import CAUSES
+
 PAGE = Path(__file__).parents[2] / "docs/blood-cells.md"
-BEGIN = "<!-- written by tools/blood_cells/causes.py -->"
-CLASSES, SIDE, BATCH, ROOM, SEEDS = ["RBC", "WBC", "Platelets"], 320, 8, 100, 4
+CLASSES, SIDE, BATCH, SEEDS = ["RBC", "WBC", "Platelets"], 320, 8, 4
 
 
 def network():
@@ -77,11 +78,9 @@ class Pictures(torch.utils.data.Dataset):
     def __getitem__(self, index):
         name = self.names[index]
         boxes, classes = [], []
-        for thing in ET.parse(self.root / f"Annotations/{name}.xml").getroot().findall("object"):
-            x1, y1, x2, y2 = (float(thing.find(f"bndbox/{edge}").text) for edge in ("xmin", "ymin", "xmax", "ymax"))
-            if x2 > x1 and y2 > y1:
-                boxes.append([y1 - 1, x1 - 1, y2 - 1, x2 - 1])
-                classes.append(CLASSES.index(thing.find("name").text) + 1)
+        for (x1, y1, x2, y2), category in objects_of(self.root, name, CLASSES):
+            boxes.append([y1 - 1, x1 - 1, y2 - 1, x2 - 1])
+            classes.append(category)
         picture = Image.open(self.root / f"JPEGImages/{name}.jpg").convert("RGB")
         target = {"img_idx": index, "img_size": picture.size, "bbox": np.array(boxes, "f4").reshape(-1, 4), "cls": np.array(classes, "i8")}
         return self.transform(picture, target)
@@ -96,24 +95,12 @@ def reference_batches(root, epochs):
             yield pixels, target["bbox"], target["cls"]
 
 
-def our_batches(data):
-    pixels = np.memmap(data / "pixels.bin", mode="r").reshape(-1, SIDE, SIDE, 3)
-    targets = [json.loads(line) for line in open(data / "targets.jsonl")]
-    for start in range(0, len(pixels), BATCH):
-        boxes, classes = torch.full((BATCH, ROOM, 4), -1.0), torch.full((BATCH, ROOM), -1.0)
-        for picture, objects in enumerate(targets[start:start + BATCH]):
-            for place, (*box, name) in enumerate(objects):
-                boxes[picture, place], classes[picture, place] = torch.tensor(box), CLASSES.index(name) + 1
-        yield torch.from_numpy(np.ascontiguousarray(pixels[start:start + BATCH].transpose(0, 3, 1, 2))), boxes, classes
-
-
 def losses(detector, batches):
     labeler, loss = detector.anchor_labeler, detector.loss_fn
-    mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     found = []
     with torch.inference_mode():
         for pixels, boxes, classes in batches:
-            maps = detector.model(((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last))
+            maps = detector.model(normalised(pixels))
             found.append([part.item() for part in loss(*maps, *labeler.batch_label_anchors(boxes, classes))])
     return np.array(found)
 
@@ -122,7 +109,7 @@ def batches(root, weights, data):
     model = network()
     model.load_state_dict(torch.load(weights, map_location="cpu"))
     detector = DetBenchTrain(model, create_labeler=True).eval()
-    ours = losses(detector, our_batches(data))
+    ours = losses(detector, batches_of(data, CLASSES, SIDE, BATCH))
     theirs = losses(detector, reference_batches(root, len(ours) * BATCH // (len(Pictures(root)) // BATCH * BATCH)))
 
     def said(found):
@@ -161,8 +148,8 @@ def main():
         "## Where they could differ", first_weights([data / "first.safetensors" for data in args.data]),
         batches(args.bccd, args.weights, args.data[0]), steps(*args.steps),
     ]
-    page = PAGE.read_text().split(BEGIN)[0].rstrip()
-    PAGE.write_text("\n\n".join([page, BEGIN, *parts]) + "\n")
+    page = PAGE.read_text().split(CAUSES)[0].rstrip()
+    PAGE.write_text("\n\n".join([page, CAUSES, *parts]) + "\n")
 
 
 if __name__ == "__main__":

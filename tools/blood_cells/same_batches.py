@@ -20,6 +20,7 @@ import math
 import time
 import tomllib
 import xml.etree.ElementTree as ET
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,27 @@ def normalised(pixels):
     return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
+def objects_of(root, name, classes):
+    """Labels as the reference's script reads them: `[xmin, ymin, xmax, ymax]` as in the file, and the class from 1."""
+    for thing in ET.parse(root / f"Annotations/{name}.xml").getroot().findall("object"):
+        x1, y1, x2, y2 = (float(thing.find(f"bndbox/{edge}").text) for edge in ("xmin", "ymin", "xmax", "ymax"))
+        if x2 > x1 and y2 > y1:
+            yield [x1, y1, x2, y2], classes.index(thing.find("name").text) + 1
+
+
+def batches_of(data, classes, side, size):
+    """Pixels, boxes and classes of each batch that the example `run_data` wrote."""
+    pixels = np.memmap(data / "pixels.bin", mode="r").reshape(-1, side, side, 3)
+    targets = [json.loads(line) for line in open(data / "targets.jsonl")]
+    assert len(targets) == len(pixels)
+    for first in range(0, len(pixels), size):
+        boxes, labels = torch.full((size, ROOM, 4), -1.0), torch.full((size, ROOM), -1.0)
+        for picture, objects in enumerate(targets[first:first + size]):
+            for place, (*box, name) in enumerate(objects):
+                boxes[picture, place], labels[picture, place] = torch.tensor(box), classes.index(name) + 1
+        yield torch.from_numpy(np.ascontiguousarray(pixels[first:first + size].transpose(0, 3, 1, 2))), boxes, labels
+
+
 def norms_of_contiguous_maps():
     plain = torch.nn.functional.batch_norm
 
@@ -60,13 +82,11 @@ class Cells:
         for index, name in enumerate(self.names):
             label = ET.parse(root / f"Annotations/{name}.xml").getroot()
             images.append({"id": index, "width": int(label.find("size/width").text), "height": int(label.find("size/height").text)})
-            for thing in label.findall("object"):
-                x1, y1, x2, y2 = (float(thing.find(f"bndbox/{edge}").text) for edge in ("xmin", "ymin", "xmax", "ymax"))
-                if x2 > x1 and y2 > y1:
-                    annotations.append({
-                        "id": len(annotations) + 1, "image_id": index, "category_id": classes.index(thing.find("name").text) + 1,
-                        "bbox": [x1 - 1, y1 - 1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0,
-                    })
+            for (x1, y1, x2, y2), category in objects_of(root, name, classes):
+                annotations.append({
+                    "id": len(annotations) + 1, "image_id": index, "category_id": category,
+                    "bbox": [x1 - 1, y1 - 1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0,
+                })
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(classes)]
         self.truth = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
@@ -123,9 +143,6 @@ def main():
     if args.norms == "contiguous":
         norms_of_contiguous_maps()
 
-    pixels = np.memmap(args.data / "pixels.bin", mode="r").reshape(-1, side, side, 3)
-    targets = [json.loads(line) for line in open(args.data / "targets.jsonl")]
-    assert len(targets) == len(pixels)
     cells = Cells(args.bccd, classes, side)
     per_epoch = len((args.bccd / "ImageSets/Main/trainval.txt").read_text().split()) // batch_size
     steps, warmup = train["epochs"] * per_epoch, train["schedule"]["warmup"]["length"]
@@ -139,17 +156,12 @@ def main():
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     bench, average = DetBenchTrain(network, create_labeler=True), ModelEmaV2(network, decay=train["ema"]["decay"])
     with open(args.log, "w") as log:
-        for epoch in range(len(pixels) // (per_epoch * batch_size)):
+        batches = batches_of(args.data, classes, side, batch_size)
+        for epoch, its_batches in enumerate(iter(lambda: list(islice(batches, per_epoch)), [])):
             network.train()
             start, losses = time.time(), []
-            for step in range(per_epoch):
-                first = (epoch * per_epoch + step) * batch_size
-                boxes, labels = torch.full((batch_size, ROOM, 4), -1.0), torch.full((batch_size, ROOM), -1.0)
-                for picture, objects in enumerate(targets[first:first + batch_size]):
-                    for place, (*box, name) in enumerate(objects):
-                        boxes[picture, place], labels[picture, place] = torch.tensor(box), classes.index(name) + 1
-                batch = np.ascontiguousarray(pixels[first:first + batch_size].transpose(0, 3, 1, 2))
-                loss = bench(normalised(torch.from_numpy(batch)), {"bbox": boxes, "cls": labels})["loss"]
+            for pixels, boxes, labels in its_batches:
+                loss = bench(normalised(pixels), {"bbox": boxes, "cls": labels})["loss"]
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(network.parameters(), train["clip"]["limit"])

@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 60
+# Where `causes.py` begins to write the page.
+CAUSES = "<!-- written by tools/blood_cells/causes.py -->"
 RECIPE = ["--format", "voc", "--train-split", "trainval", "--val-split", "test", "--model", "tf_efficientdet_lite0", "--scratch",
           "--recipe", "reference", "--image-size", "320", "--set", "train.validate_every=10"]
 
@@ -74,9 +76,8 @@ def main():
         means = [f"Mean {label} of {len(values)} complete {what}: {sum(values) / len(values):.4f}."
                  for values, what in [(done, "runs here"), (theirs, "of the reference")] if values]
         page += ["", " ".join(means), ""]
-    # what `causes.py` wrote stays
     path = ROOT / "docs/blood-cells.md"
-    _, begin, rest = path.read_text().partition("<!-- written by tools/blood_cells/causes.py -->")
+    _, begin, rest = path.read_text().partition(CAUSES)
     path.write_text("\n".join(page).rstrip() + "\n" + (f"\n{begin}{rest}" if begin else ""))
     for seed in args.seeds:
         source, target = args.runs / f"seed-{seed}", ROOT / f"docs/blood-cells/seed-{seed}"
