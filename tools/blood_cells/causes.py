@@ -1,12 +1,12 @@
 """Where runs here and the reference's could differ: first weights, batches, steps. Writes the end of docs/blood-cells.md.
 
     cargo run --release -p effdet-train --example run_data -- RUN/config.toml EPOCHS DATA      # for each DATA
-    python tools/blood_cells/same_batches.py RUN DATA BCCD LOG.jsonl                           # RUN from trained weights
-    python tools/blood_cells/causes.py BCCD WEIGHTS --data DATA ... --steps RUN LOG.jsonl
+    python tools/blood_cells/same_batches.py RUN DATA BCCD LOG.jsonl                           # for each RUN
+    python tools/blood_cells/causes.py BCCD WEIGHTS --data DATA ... --scratch RUN LOG.jsonl --steps RUN LOG.jsonl
 
 BCCD is the data set, WEIGHTS a detector trained on it by the reference (a PyTorch file of weights). Each DATA belongs to a run from
-random weights with a seed of its own: the first weights of all are compared, and the batches of the first. RUN started from trained
-weights and LOG.jsonl is the reference on the weights and batches it started from.
+random weights with a seed of its own: the first weights of all are compared, and the batches of the first. The RUN of `--scratch`
+started from random weights, that of `--steps` from trained ones; LOG.jsonl is the reference on the weights and batches of each.
 
 Pinned: torch 2.9.0, timm 1.0.31, effdet 0.4.1.
 """
@@ -29,6 +29,11 @@ from train import CAUSES
 
 PAGE = Path(__file__).parents[2] / "docs/blood-cells.md"
 CLASSES, SIDE, BATCH, SEEDS = ["RBC", "WBC", "Platelets"], 320, 8, 4
+SCRATCH = "**From random weights.** Both from the first weights of a run and on its batches; mean training losses of its first epochs:"
+STEPS = (
+    "**From trained weights.** From the reference's trained detector, its classes in another order and so learnt anew, by the recipe over "
+    "fewer epochs, both on the same batches; mean training losses:"
+)
 
 
 def network():
@@ -123,17 +128,17 @@ def batches(root, weights, data):
 
 
 def steps(run, log):
-    ours = [row for row in csv.DictReader(open(run / "metrics.csv"))]
-    theirs = [json.loads(line) for line in open(log)]
-    assert len(ours) == len(theirs)
-    rows = ["| epoch | " + " | ".join(row["epoch"] for row in ours) + " |", "|---" * (len(ours) + 1) + "|",
-            "| here | " + " | ".join(f"{float(row['train_loss']):.4f}" for row in ours) + " |",
-            "| the reference | " + " | ".join(f"{line['loss']:.4f}" for line in theirs) + " |"]
-    last, theirs = ours[-1], theirs[-1]
+    """Mean training losses of the epochs in both, and the average precision at the end of them."""
+    ours = {int(row["epoch"]): row for row in csv.DictReader(open(run / "metrics.csv"))}
+    theirs = {line["epoch"] + 1: line for line in map(json.loads, open(log))}
+    numbers, last = list(theirs), max(theirs)
+    here = [f"{float(ours[epoch]['train_loss']):.4f}" for epoch in numbers]
+    there = [f"{theirs[epoch]['loss']:.4f}" for epoch in numbers]
+    ends = [(float(ours[last][name]), theirs[last][name]) for name in ("AP", "AP50")]
     return "\n".join([
-        "**Steps.** From the reference's trained detector, its classes in another order and so learnt anew, by the recipe over fewer epochs, both on "
-        "the same batches; mean training losses:", "", *rows, "",
-        f"At the end AP {float(last['AP']):.4f} here and {theirs['AP']:.4f} there, AP50 {float(last['AP50']):.4f} and {theirs['AP50']:.4f}.",
+        f"| epoch | {' | '.join(map(str, numbers))} |", "|---" * (len(numbers) + 1) + "|",
+        f"| here | {' | '.join(here)} |", f"| the reference | {' | '.join(there)} |", "",
+        "After the last of them AP {:.4f} here and {:.4f} there, AP50 {:.4f} and {:.4f}.".format(*ends[0], *ends[1]),
     ])
 
 
@@ -142,11 +147,12 @@ def main():
     parser.add_argument("bccd", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--data", nargs="+", type=Path, required=True)
-    parser.add_argument("--steps", nargs=2, type=Path, required=True, metavar=("RUN", "LOG"))
+    for name in ("--scratch", "--steps"):
+        parser.add_argument(name, nargs=2, type=Path, required=True, metavar=("RUN", "LOG"))
     args = parser.parse_args()
     parts = [
         "## Where they could differ", first_weights([data / "first.safetensors" for data in args.data]),
-        batches(args.bccd, args.weights, args.data[0]), steps(*args.steps),
+        batches(args.bccd, args.weights, args.data[0]), SCRATCH, steps(*args.scratch), STEPS, steps(*args.steps),
     ]
     page = PAGE.read_text().split(CAUSES)[0].rstrip()
     PAGE.write_text("\n\n".join([page, CAUSES, *parts]) + "\n")

@@ -112,7 +112,7 @@ pub enum Command {
 /// What to do with weights.
 ///
 /// Folders and servers: EFFDET_CACHE, EFFDET_MIRROR (in place of https://github.com), EFFDET_OFFLINE=1; HF_HOME,
-/// HF_ENDPOINT, HF_TOKEN; HTTPS_PROXY.
+/// HF_ENDPOINT, HF_TOKEN; HTTPS_PROXY; SSL_CERT_FILE (certificates to trust, PEM).
 #[derive(Debug, Subcommand)]
 pub enum WeightsCommand {
     /// List the published weights.

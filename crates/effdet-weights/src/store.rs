@@ -74,7 +74,8 @@ impl WeightsStore {
     /// `EFFDET_CACHE` (else `effdet` in the system's folder of caches) for release files, `EFFDET_MIRROR` in place of
     /// `https://github.com`, `EFFDET_OFFLINE=1`; the Hub's `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`,
     /// `HF_TOKEN_PATH`, `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HUB_OFFLINE`; `TORCH_HOME`. Proxies are those of
-    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. Servers are trusted by the certificates (PEM) of the file in
+    /// `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else by Mozilla's, which are built in.
     ///
     /// # Errors
     /// [`Error::NoCacheFolder`] where none of these and no home folder is known.

@@ -6,11 +6,15 @@ mod server;
 use std::fs;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use assert_cmd::Command;
 use effdet::weights::CheckpointMetadata;
-use server::{Reply, Server};
+use rustls::crypto::ring;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use server::{Reply, Request, Server};
 
 use crate::common::{self, Fixture, fails, tiny_config};
 
@@ -45,14 +49,16 @@ fn digest(folder: &Path) -> String {
 }
 
 fn hub(sha256: String, pause: Duration) -> Server {
-    Server::start(move |request, _| {
-        let reply = if request.method == "HEAD" {
-            Reply::file(&content())
-        } else {
-            Reply { pause, ..Reply::ranged(&content(), request) }
-        };
-        reply.header("X-Repo-Commit", COMMIT).header("X-Linked-Etag", format!("\"{sha256}\""))
-    })
+    Server::start(move |request, _| hub_reply(request, &sha256, pause))
+}
+
+fn hub_reply(request: &Request, sha256: &str, pause: Duration) -> Reply {
+    let reply = if request.method == "HEAD" {
+        Reply::file(&content())
+    } else {
+        Reply { pause, ..Reply::ranged(&content(), request) }
+    };
+    reply.header("X-Repo-Commit", COMMIT).header("X-Linked-Etag", format!("\"{sha256}\""))
 }
 
 #[test]
@@ -118,6 +124,42 @@ fn a_proxy_is_used() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let asked = proxy.requests();
     assert!(asked.iter().any(|request| request.method == "CONNECT" || request.path.contains("hub.invalid")));
+}
+
+#[test]
+fn a_server_is_trusted_by_the_certificates_of_a_file() {
+    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certified.cert.der().clone()],
+            PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()).into(),
+        )
+        .unwrap();
+    let config = Arc::new(config);
+    let folder = tempfile::tempdir().unwrap();
+    let sha256 = digest(folder.path());
+    let server = Server::start_over(
+        "https",
+        move |stream| StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream),
+        move |request, _| hub_reply(request, &sha256, Duration::ZERO),
+    );
+    let roots = folder.path().join("roots.pem");
+    fs::write(&roots, certified.cert.pem()).unwrap();
+    let run = |roots: Option<&Path>| {
+        let mut command = effdet(folder.path(), &server.address, &["download", "tf_efficientnet_b0"]);
+        for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+            command.env_remove(name);
+        }
+        command.envs(roots.map(|roots| ("SSL_CERT_FILE", roots))).output().unwrap()
+    };
+    let unknown = run(None);
+    assert!(!unknown.status.success() && text(&unknown.stderr).to_lowercase().contains("certificate"));
+    let known = run(Some(&roots));
+    assert!(known.status.success(), "{}", text(&known.stderr));
+    assert_eq!(fs::read(text(&known.stdout).trim()).unwrap(), content());
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! HTTP requests that know what a redirect may see and which failures pass.
 
-use std::io;
 use std::time::Duration;
+use std::{fs, io};
 
 use ureq::http::{HeaderMap, Response, Uri, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use crate::Error;
@@ -17,6 +18,8 @@ pub(super) struct Client {
     agent: Agent,
     /// A proxy that cannot be used, and the variable that names it.
     unusable: Option<(&'static str, Proxy)>,
+    /// Why the certificates that the environment names cannot be used.
+    uncertified: Option<String>,
     pub(super) retry: Retry,
 }
 
@@ -57,8 +60,13 @@ impl Client {
             Some((_, proxy)) if !is_socks(&proxy) => (Some(proxy), None),
             other => (None, other),
         };
+        let (roots, uncertified) = match certificates(&environment) {
+            Ok(roots) => (roots, None),
+            Err(reason) => (RootCerts::WebPki, Some(reason)),
+        };
         let config = Agent::config_builder()
             .proxy(usable)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(concat!("effdet/", env!("CARGO_PKG_VERSION")))
@@ -69,7 +77,7 @@ impl Client {
             .timeout_recv_response(Some(retry.silence))
             .timeout_per_read(Some(retry.silence))
             .build();
-        Self { agent: config.into(), unusable, retry }
+        Self { agent: config.into(), unusable, uncertified, retry }
     }
 
     /// Sends a request and follows redirects by hand, so that the token stays with its host.
@@ -85,6 +93,11 @@ impl Client {
                      NO_PROXY to the hosts that need none"
                 );
                 return Err(Failure::Final(server(&url, reason)));
+            }
+            if let Some(reason) = &self.uncertified
+                && url.starts_with("https:")
+            {
+                return Err(Failure::Final(server(&url, reason.clone())));
             }
             let failed = |error: ureq::Error| match error {
                 ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
@@ -175,6 +188,25 @@ fn proxy(variable: &Variables<'_>) -> Option<(&'static str, Proxy)> {
 
 fn is_socks(proxy: &Proxy) -> bool {
     !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
+}
+
+/// The certificates that servers are trusted by: those of the file that the environment names, as OpenSSL, Python's
+/// requests and curl know it, else Mozilla's, which are built in.
+fn certificates(variable: &Variables<'_>) -> Result<RootCerts, String> {
+    const NAMES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+    let named = NAMES.into_iter().find_map(|name| Some((name, variable(name)?)));
+    let Some((name, path)) = named else { return Ok(RootCerts::WebPki) };
+    let unusable = |reason: &dyn ToString| {
+        format!("{name} names {path} as the certificates to trust: {}", reason.to_string())
+    };
+    let text = fs::read(&path).map_err(|error| unusable(&error))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&text) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| unusable(&error))? {
+            found.push(certificate);
+        }
+    }
+    if found.is_empty() { Err(unusable(&"there are none in it (PEM)")) } else { Ok(found.into()) }
 }
 
 /// The failure that an error status stands for.
@@ -318,6 +350,29 @@ mod tests {
         };
         assert!(error.to_string().contains("ALL_PROXY names a SOCKS proxy"), "{error}");
         assert!(read(&[("HTTPS_PROXY", "")]).is_none());
+    }
+
+    #[test]
+    fn certificates_that_cannot_be_read_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("roots.pem");
+        let read = || certificates(&|name| (name == "SSL_CERT_FILE").then(|| path.display().to_string()));
+        let refused = |what: &str| {
+            let Err(reason) = read() else { panic!("{what} passes for certificates") };
+            assert!(reason.starts_with("SSL_CERT_FILE names ") && reason.contains("roots.pem"), "{reason}");
+            reason
+        };
+        refused("no file");
+        fs::write(&path, "some text").unwrap();
+        assert!(refused("text").contains("there are none in it"));
+        fs::write(&path, "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n").unwrap();
+        refused("what is not base64");
+        let client = Client { uncertified: Some(refused("it")), ..Client::new(Retry::default()) };
+        let Err(Failure::Final(error)) = client.send("https://hub.example.org/x", Ask::default()) else {
+            panic!("it goes without the certificates");
+        };
+        assert!(error.to_string().contains("roots.pem"), "{error}");
+        assert!(matches!(certificates(&|_| None), Ok(RootCerts::WebPki)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "a helper of tests; the command's use a part")]
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -80,14 +80,23 @@ pub struct Server {
 impl Server {
     /// Answers every request by `handler`, which also gets the number of requests before it.
     pub fn start(handler: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_over("http", |stream| stream, handler)
+    }
+
+    /// The same over what `wrap` makes of a connection, by the scheme that this is.
+    pub fn start_over<S: Read + Write + 'static>(
+        scheme: &str,
+        wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static,
+        handler: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        let address = format!("{scheme}://{}", listener.local_addr().unwrap());
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (handler, kept): (Arc<Handler>, _) = (Arc::new(handler), log.clone());
+        let (wrap, handler, kept): (_, Arc<Handler>, _) = (Arc::new(wrap), Arc::new(handler), log.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (handler, log) = (handler.clone(), kept.clone());
-                thread::spawn(move || serve(stream, &handler, &log));
+                let (wrap, handler, log) = (wrap.clone(), handler.clone(), kept.clone());
+                thread::spawn(move || serve(BufReader::new(wrap(stream)), &handler, &log));
             }
         });
         Self { address, log }
@@ -104,9 +113,11 @@ impl Server {
 }
 
 /// One connection; an error is that of a client that went away.
-fn serve(stream: TcpStream, handler: &Arc<Handler>, log: &Mutex<Vec<Request>>) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut stream = stream;
+fn serve<S: Read + Write>(
+    mut reader: BufReader<S>,
+    handler: &Arc<Handler>,
+    log: &Mutex<Vec<Request>>,
+) -> Option<()> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
@@ -122,7 +133,7 @@ fn serve(stream: TcpStream, handler: &Arc<Handler>, log: &Mutex<Vec<Request>>) -
         if method == "CONNECT" {
             // A proxy that reaches this server whatever the host asked for.
             log.lock().unwrap().push(Request { method, path, headers });
-            stream.write_all(b"HTTP/1.1 200 connected\r\n\r\n").ok()?;
+            reader.get_mut().write_all(b"HTTP/1.1 200 connected\r\n\r\n").ok()?;
             continue;
         }
         let request = Request { method, path, headers };
@@ -141,6 +152,7 @@ fn serve(stream: TcpStream, handler: &Arc<Handler>, log: &Mutex<Vec<Request>>) -
             head += &format!("{name}: {value}\r\n");
         }
         head += "\r\n";
+        let stream = reader.get_mut();
         stream.write_all(head.as_bytes()).ok()?;
         if request.method == "HEAD" {
             continue;
@@ -153,7 +165,7 @@ fn serve(stream: TcpStream, handler: &Arc<Handler>, log: &Mutex<Vec<Request>>) -
             thread::sleep(reply.pause);
         }
         if reply.cut.is_some() || reply.length.is_some() {
-            stream.shutdown(std::net::Shutdown::Both).ok()?;
+            // The connection closes with it.
             return None;
         }
     }
