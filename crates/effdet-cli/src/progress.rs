@@ -1,5 +1,6 @@
 //! The progress bar.
 
+use std::error::Error;
 use std::io::{IsTerminal, stderr};
 
 use effdet::weights::FetchEvent;
@@ -72,7 +73,8 @@ impl Transfers {
                 }
             }
             FetchEvent::Retry { error, wait } => {
-                note!("{}: {error}; trying again in {:.0} s", self.name, wait.as_secs_f64());
+                let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+                note!("{}: {error}{cause}; trying again in {:.0} s", self.name, wait.as_secs_f64());
             }
             _ => {}
         }

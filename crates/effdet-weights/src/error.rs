@@ -207,6 +207,29 @@ fn did_you_mean(nearest: &[String]) -> String {
     if nearest.is_empty() { String::new() } else { format!(": did you mean {}?", nearest.join(", ")) }
 }
 
+/// Each with its cause, which a list of errors cannot have as its source.
 fn joined(errors: &[Error]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let said = |error: &Error| match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    errors.iter().map(said).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_errors_says_what_caused_each() {
+        let refused = io::ErrorKind::ConnectionRefused.into();
+        let network = Error::Network { url: "https://hub.example/x".into(), source: refused };
+        let server = Error::Server { url: "https://mirror.example/x".into(), reason: "status 404".into() };
+        let all = Error::NoSource { name: "x".into(), errors: vec![network, server] };
+        assert_eq!(
+            all.to_string(),
+            "the weights of `x` cannot be fetched: https://hub.example/x cannot be reached: connection refused; \
+             https://mirror.example/x: status 404"
+        );
+    }
 }

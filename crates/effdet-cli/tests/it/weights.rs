@@ -146,6 +146,7 @@ fn a_server_is_trusted_by_the_certificates_of_a_file() {
         move |stream| StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream),
         move |request, _| hub_reply(request, &sha256, Duration::ZERO),
     );
+    let mirror = Server::start(|_, _| Reply::status(404));
     let roots = folder.path().join("roots.pem");
     fs::write(&roots, certified.cert.pem()).unwrap();
     let run = |roots: Option<&Path>| {
@@ -153,10 +154,16 @@ fn a_server_is_trusted_by_the_certificates_of_a_file() {
         for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
             command.env_remove(name);
         }
-        command.envs(roots.map(|roots| ("SSL_CERT_FILE", roots))).output().unwrap()
+        command.envs(roots.map(|roots| ("SSL_CERT_FILE", roots)));
+        command.env("EFFDET_MIRROR", &mirror.address).output().unwrap()
     };
     let unknown = run(None);
-    assert!(!unknown.status.success() && text(&unknown.stderr).to_lowercase().contains("certificate"));
+    let said = text(&unknown.stderr);
+    assert!(
+        !unknown.status.success() && said.contains("UnknownIssuer") && said.contains("SSL_CERT_FILE"),
+        "{said}"
+    );
+    assert!(said.contains(&mirror.address), "the other source is tried: {said}");
     let known = run(Some(&roots));
     assert!(known.status.success(), "{}", text(&known.stderr));
     assert_eq!(fs::read(text(&known.stdout).trim()).unwrap(), content());

@@ -55,6 +55,25 @@ impl PictureFiles {
     }
 }
 
+/// Refuses with the names of the pictures that could not be put into `folder`, where there are some.
+fn all_in_place(folder: &Path, failed: &[(&Path, Error)]) -> Result<(), Error> {
+    /// Names that a message has room for.
+    const NAMED: usize = 20;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let name = |(path, error): &(&Path, Error)| {
+        let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+        format!("{} ({cause})", path.display())
+    };
+    let mut names: Vec<String> = failed.iter().take(NAMED).map(name).collect();
+    if failed.len() > NAMED {
+        names.push(format!("and {} more", failed.len() - NAMED));
+    }
+    let told = format!("these pictures could not be put there: {}", names.join(", "));
+    Err(Error::Write { path: folder.to_owned(), source: io::Error::other(told) })
+}
+
 /// Whether both are there and are one file, by whatever names or links.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     #[cfg(unix)]
@@ -79,18 +98,12 @@ fn create_folder(path: &Path) -> Result<(), Error> {
 
 /// Writes a file through a buffer, whole or not at all: what stood at `path` stays until the new file is complete.
 fn to_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), Error> {
-    let fill = |file: File| -> io::Result<()> {
-        let mut file = BufWriter::new(file);
-        write(&mut file)?;
-        file.flush()
-    };
     let replace = || -> io::Result<()> {
-        // A pipe or a device cannot be replaced, and takes the bytes as they come.
-        if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-            return fill(File::create(path)?);
-        }
         let replacement = Replacement::of(path)?;
-        fill(replacement.create()?)?;
+        let mut file = BufWriter::new(replacement.create()?);
+        write(&mut file)?;
+        file.flush()?;
+        drop(file);
         replacement.place()
     };
     replace().map_err(unwritable(path))

@@ -3,8 +3,7 @@ use std::path::Path;
 
 use quick_xml::escape::escape;
 
-use super::yolo::all_in_place;
-use super::{PictureFiles, create_folder, flat_names, size_of, to_file};
+use super::{PictureFiles, all_in_place, create_folder, flat_names, size_of, to_file};
 use crate::Error;
 use crate::record::Dataset;
 

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
-use super::{PictureFiles, create_folder, flat_names, size_of, to_file};
+use super::{PictureFiles, all_in_place, create_folder, flat_names, size_of, to_file};
 use crate::Error;
 use crate::record::Dataset;
 
@@ -67,25 +67,6 @@ pub fn yolo(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles)
         Ok(())
     })?;
     all_in_place(&images, &failed)
-}
-
-/// Refuses with the names of the pictures that could not be put into `folder`, where there are some.
-pub(super) fn all_in_place(folder: &Path, failed: &[(&Path, Error)]) -> Result<(), Error> {
-    /// Names that a message has room for.
-    const NAMED: usize = 20;
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let name = |(path, error): &(&Path, Error)| {
-        let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-        format!("{} ({cause})", path.display())
-    };
-    let mut names: Vec<String> = failed.iter().take(NAMED).map(name).collect();
-    if failed.len() > NAMED {
-        names.push(format!("and {} more", failed.len() - NAMED));
-    }
-    let told = format!("these pictures could not be put there: {}", names.join(", "));
-    Err(Error::Write { path: folder.to_owned(), source: io::Error::other(told) })
 }
 
 /// The ids of all classes, those of objects that have no name among them.

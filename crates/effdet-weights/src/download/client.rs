@@ -104,6 +104,10 @@ impl Client {
                     // The reason may repeat the address.
                     Failure::Final(server(&url, error.to_string().replace(&url, shown(&url))))
                 }
+                error if is_untrusted(&error) => Failure::Final(server(
+                    &url,
+                    format!("{error}; a file with the certificates to trust can be named in SSL_CERT_FILE"),
+                )),
                 error => Failure::passing(network(&url, as_io(error))),
             };
             let mut request = if ask.head { self.agent.head(&url) } else { self.agent.get(&url) };
@@ -250,6 +254,16 @@ pub(super) fn shown(url: &str) -> &str {
 /// A header as text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Whether a connection was made but the other side is not who it says, as far as can be told.
+fn is_untrusted(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Rustls(_) => true,
+        // So rustls reports what it finds while it reads and writes.
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    }
 }
 
 fn as_io(error: ureq::Error) -> io::Error {
