@@ -108,7 +108,8 @@ def main():
                 print(name, "refused:", run.stderr.strip())
                 continue
             again = load_state_dict(str(saved))
-            before = model.state_dict()
+            # Loading writes into the tensors themselves.
+            before = {key: value.clone() for key, value in model.state_dict().items()}
             model.load_state_dict(again, strict=True)
             same = before.keys() == again.keys() and all(torch.equal(before[key], again[key]) for key in before)
             failed += not same

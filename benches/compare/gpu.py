@@ -11,6 +11,10 @@ Timed are the BiFPN alone at the widths of D0, D4 and D7, the forward pass of D0
 and a training step of D0 (forward pass, targets, loss, backward pass) at batch 16 and 32. Each contestant and float type is
 a process of its own; a figure is the median of the runs after those that warm up. With --device cpu or tch it runs anywhere,
 with small batches when --quick is given, which is how the script itself is tried.
+
+Exits with an error that names what is missing if a case that was begun has no figure of ours, or if the reference cannot be
+imported. Where the reference fails at a case, as for lack of memory, its cell is empty and the reason is on standard error.
+Cases that --seconds left no time for are named there and below the table.
 """
 import argparse
 import importlib.util
@@ -31,6 +35,7 @@ CASES = [("bifpn", "tf_efficientdet_d0", 1), ("bifpn", "tf_efficientdet_d0", 8),
          ("train", "tf_efficientdet_d0", 16), ("train", "tf_efficientdet_d0", 32)]
 QUICK = [("bifpn", "tf_efficientdet_d0", 1), ("forward", "tf_efficientdet_lite0", 1), ("train", "tf_efficientdet_lite0", 1)]
 FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+NO_REFERENCE = 3  # exit status of a worker that cannot import the reference
 
 
 def without_evaluator():
@@ -45,8 +50,12 @@ def without_evaluator():
 def reference(task, model, batch, device, float_type, compiled, runs):
     """Milliseconds of every run of the reference."""
     without_evaluator()
-    import torch
-    from effdet import DetBenchTrain, EfficientDet, get_efficientdet_config
+    try:
+        import torch
+        from effdet import DetBenchTrain, EfficientDet, get_efficientdet_config
+    except Exception as error:
+        print(repr(error), file=sys.stderr)
+        sys.exit(NO_REFERENCE)
 
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")  # TF32, as ours takes
@@ -98,7 +107,7 @@ def reference(task, model, batch, device, float_type, compiled, runs):
 
 
 def ours(task, model, batch, a, float_type, folder):
-    """Median milliseconds of this project, or None."""
+    """Median milliseconds of this project."""
     environment = dict(os.environ, EFFDET_DEVICE=a.device, EFFDET_FLOAT=float_type)
     if task == "bifpn":
         environment.update(EFFDET_MODELS=model, EFFDET_BATCH=str(batch), CARGO_TARGET_DIR=folder)
@@ -117,13 +126,17 @@ def ours(task, model, batch, a, float_type, folder):
     return report["train_step" if task == "train" else "network"]["median"]
 
 
-def theirs(task, model, batch, a, float_type, compiled):
+def theirs(task, model, batch, a, float_type, compiled, faults):
+    """Median milliseconds of the reference, or None; that it cannot be imported is added to the faults."""
     device = a.device if a.device.startswith("cuda") else "cpu"
     command = [sys.executable, "-W", "ignore", __file__, "--worker", task, model, str(batch), device, float_type,
                str(int(compiled)), str(a.runs)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        print(done.stderr.strip().splitlines()[-1:], file=sys.stderr)
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        print(f"{task} {model} {batch} {float_type}, the reference: {reason}", file=sys.stderr)
+        if done.returncode == NO_REFERENCE:
+            faults.append(f"the reference cannot be imported: {reason}")
         return None
     return statistics.median(json.loads(done.stdout.splitlines()[-1]))
 
@@ -149,26 +162,36 @@ def main():
     print("| | model | batch | float | ours, ms | eager, ms | compiled, ms | ours / eager | ours / compiled |\n"
           "|---|---|---|---|---|---|---|---|---|", file=out, flush=True)
     load = os.getloadavg()[0]
+    cases = [(*case, float_type) for case in (QUICK if a.quick else CASES) if case[0] != "bifpn" or a.bench
+             for float_type in a.floats]
+    missing, faults, late = [], [], None
     with tempfile.TemporaryDirectory() as folder:
-        for task, model, batch in QUICK if a.quick else CASES:
-            if task == "bifpn" and not a.bench:
-                continue
-            for float_type in a.floats:
-                if time.monotonic() > end:
-                    print(f"\n{task} {model} {batch} {float_type} and what follows: no time left", file=out)
-                    return
-                try:
-                    own = ours(task, model, batch, a, float_type, folder)
-                except (subprocess.CalledProcessError, OSError, KeyError) as error:
-                    print(f"{task} {model} {float_type}: {error}", file=sys.stderr)
-                    own = None
-                eager = theirs(task, model, batch, a, float_type, False)
-                compiled = None if a.no_compile else theirs(task, model, batch, a, float_type, True)
-                show = lambda value: "" if value is None else f"{value:.3f}"
-                ratio = lambda value: f"{own / value:.2f}" if own and value else ""
-                print(f"| {task} | {model} | {batch} | {float_type} | {show(own)} | {show(eager)} | {show(compiled)} "
-                      f"| {ratio(eager)} | {ratio(compiled)} |", file=out, flush=True)
+        for task, model, batch, float_type in cases:
+            case = f"{task} {model} {batch} {float_type}"
+            if time.monotonic() > end:
+                late = f"no time left for {case} and what follows"
+                break
+            try:
+                own = ours(task, model, batch, a, float_type, folder)
+            except (subprocess.CalledProcessError, OSError, KeyError) as error:
+                print(f"{case}: {error}", file=sys.stderr)
+                missing.append(case)
+                own = None
+            eager = theirs(task, model, batch, a, float_type, False, faults)
+            compiled = None if a.no_compile else theirs(task, model, batch, a, float_type, True, faults)
+            show = lambda value: "" if value is None else f"{value:.3f}"
+            ratio = lambda value: f"{own / value:.2f}" if own and value else ""
+            print(f"| {task} | {model} | {batch} | {float_type} | {show(own)} | {show(eager)} | {show(compiled)} "
+                  f"| {ratio(eager)} | {ratio(compiled)} |", file=out, flush=True)
     print(f"\nMedians of {a.runs} runs on `{a.device}`; load of the machine before: {load:.1f}.", file=out)
+    if late:
+        print(f"\n{late}", file=out)
+        print(late, file=sys.stderr)
+    out.flush()
+    if missing:
+        faults.insert(0, f"no figure of ours for {', '.join(missing)}")
+    if faults:
+        sys.exit("; ".join(dict.fromkeys(faults)))
 
 
 if __name__ == "__main__":

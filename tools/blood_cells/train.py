@@ -53,7 +53,7 @@ def keep_reference(name, log):
 
 
 def write_page():
-    sets = sorted(folder.parent.name for folder in KEPT.glob("*/seed-0"))
+    sets = sorted({folder.parent.name for folder in KEPT.glob("*/seed-*")})
     ours = {name: {folder.name.replace("-", " "): epochs(folder) for folder in sorted(KEPT.glob(f"{name}/seed-*"))} for name in sets}
     theirs = [json.loads(file.read_text()) for file in sorted((KEPT / "reference").glob("*.json"))]
     # its own script's runs first

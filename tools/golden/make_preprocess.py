@@ -1,4 +1,4 @@
-"""Makes crates/effdet-data/tests/fixtures: small synthetic pictures and what Pillow makes of them.
+"""Makes four folders of crates/effdet-data/tests/fixtures: small synthetic pictures and what Pillow makes of them.
 
     python tools/golden/make_preprocess.py
 
@@ -26,6 +26,8 @@ from effdet.data.transforms import ResizePad
 from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2] / "crates" / "effdet-data" / "tests" / "fixtures"
+# Others there are made by other scripts.
+FOLDERS = ("resize", "letterbox", "decode", "decoded")
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 FILTERS = {
@@ -175,11 +177,11 @@ def make_decode():
 
 
 if __name__ == "__main__":
-    shutil.rmtree(ROOT, ignore_errors=True)
-    for name in ("resize", "letterbox", "decode", "decoded"):
+    for name in FOLDERS:
+        shutil.rmtree(ROOT / name, ignore_errors=True)
         (ROOT / name).mkdir(parents=True)
     make_resize()
     make_letterbox()
     make_decode()
-    total = sum(p.stat().st_size for p in ROOT.rglob("*") if p.is_file())
-    print(f"{total} bytes in {ROOT.relative_to(ROOT.parents[3])}")
+    total = sum(p.stat().st_size for name in FOLDERS for p in (ROOT / name).iterdir())
+    print(f"{total} bytes in {', '.join(FOLDERS)} of {ROOT.relative_to(ROOT.parents[3])}")

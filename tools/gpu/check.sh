@@ -29,9 +29,10 @@ summary=$out/summary.md
 } > "$summary"
 failed=0
 
-# check NAME LIMIT COMMAND...: a line of the summary; what it says goes into NAME.log
+# check NAME LIMIT COMMAND...: a line of the summary; what it says goes into NAME.log. What it had no time for itself, it says
+# in a line that begins so, and the summary repeats it.
 check() {
-    local name=$1 limit=$2 start=$SECONDS status
+    local name=$1 limit=$2 start=$SECONDS status late
     shift 2
     [ "$limit" -lt "$(left)" ] || limit=$(left)
     if [ "$limit" -lt 5 ]; then
@@ -46,7 +47,8 @@ check() {
         124) result="stopped after $limit s" failed=1 ;;
         *) result="failed ($status): $(tail -n 1 "$out/$name.log" | tr '|' '/')" failed=1 ;;
     esac
-    echo "| $name | $((SECONDS - start)) | $result |" >> "$summary"
+    late=$(grep '^no time left' "$out/$name.log" | tail -n 1 | tr '|' '/')
+    echo "| $name | $((SECONDS - start)) | $result${late:+; $late} |" >> "$summary"
 }
 
 python3 -m pip install --quiet --no-deps --no-index --target "$out/python" "$pack"/wheels/*.whl > "$out/pip.log" 2>&1

@@ -350,7 +350,8 @@ pub struct DetectorArgs {
     #[command(flatten)]
     pub network: NetworkArgs,
 
-    /// Overlap (IoU) above which the weaker of two boxes of a class is dropped; of no effect with --soft-nms.
+    /// Overlap (IoU) above which the weaker of two boxes of a class is dropped; with --soft-nms of effect on `--merge nms`
+    /// alone.
     #[arg(long, default_value = "0.5", value_parser = fraction)]
     pub iou: f32,
 
@@ -474,7 +475,7 @@ pub struct BenchArgs {
     pub train: bool,
 
     /// Float type of the device, for random weights: f32, f16 or bf16.
-    #[arg(long, value_name = "TYPE", default_value = "f32", conflicts_with = "weights")]
+    #[arg(long, value_name = "TYPE", default_value = "f32", conflicts_with_all = ["weights", "pretrained"])]
     pub float: String,
 
     /// Write the figures as JSON; `-` is standard output, then without the table.
@@ -506,7 +507,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
 
-    /// Class names in the order of the ids (voc) [default: those of the labels, by name].
+    /// voc: class names in the order of the ids [default: those of the labels, by name].
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
 

@@ -79,8 +79,8 @@ pub fn load_network(args: &NetworkArgs, decode: DecodeConfig, device: &Device) -
             let store = WeightsStore::from_env()?;
             let loaded =
                 Detector::from_pretrained_in(&store, name, &options, device, &mut |event| shown.show(&event));
-            match (loaded, by_hand(name)?) {
-                (Err(error), Some((_, advice))) if matches!(store.locate(entry), Ok(None)) => {
+            match (loaded, by_hand(name)) {
+                (Err(error), Ok(Some((_, advice)))) if matches!(store.locate(entry), Ok(None)) => {
                     bail!("{}\n{advice}", describe(&error.into()))
                 }
                 (loaded, _) => loaded?,
@@ -143,7 +143,7 @@ fn no_weights(args: &NetworkArgs) -> Result<String> {
 
 /// Where the published weights of a detector are, and what to type with a file fetched from there.
 fn by_hand(name: &str) -> Result<Option<(String, String)>> {
-    let name = EfficientDetConfig::named(name)?.name;
+    let name = EfficientDetConfig::described_by(name)?.name;
     let spec = model_specs().iter().find(|spec| spec.name == name);
     Ok(spec.and_then(|spec| spec.weights.zip(weights_url(spec))).map(|(file, url)| {
         let advice =

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use effdet::core::Replacement;
+use effdet::core::{Replacement, with_causes};
 use effdet::prelude::{ClassMap, Detection};
 use serde::Serialize;
 
@@ -92,11 +92,18 @@ pub fn printable(text: &str) -> String {
 
 /// An error and its causes, without those that it has told already.
 pub fn describe(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
-        "" => cause,
-        text if text.contains(&cause) => told,
-        text => format!("{text}: {cause}"),
-    })
+    let error: &(dyn std::error::Error + 'static) = error.as_ref();
+    with_causes(error)
+}
+
+/// Refuses to write, as `option` says, over what is read: `input`, by whatever name, which is `what`.
+pub fn refuse_input(option: &str, out: &Path, input: &Path, what: &str) -> Result<()> {
+    if let (Ok(a), Ok(b)) = (fs::canonicalize(out), fs::canonicalize(input))
+        && a == b
+    {
+        bail!("{option} {} is {what}: name another file", out.display());
+    }
+    Ok(())
 }
 
 /// Where `--json` goes.
@@ -137,6 +144,8 @@ impl JsonTarget {
 
 /// Where `--jsonl` goes: one JSON value per line, each written at once.
 pub struct JsonLines {
+    /// Where they go, as errors call it.
+    name: String,
     to: Box<dyn Write>,
 }
 
@@ -144,18 +153,20 @@ impl JsonLines {
     /// Opens the file.
     pub fn create(path: &Path) -> Result<Self> {
         if path == Path::new("-") {
-            return Ok(Self { to: Box::new(io::stdout()) });
+            return Ok(Self { name: "standard output".to_owned(), to: Box::new(io::stdout()) });
         }
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { to: Box::new(file) })
+        let name = path.display().to_string();
+        let file = File::create(path).with_context(|| format!("cannot write {name}"))?;
+        Ok(Self { name, to: Box::new(file) })
     }
 
-    /// Writes a line.
+    /// Writes a line. An error names the place and keeps its kind.
     pub fn write(&mut self, value: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
-        self.to.write_all(&line)?;
-        self.to.flush()
+        let Self { name, to } = self;
+        let written = to.write_all(&line).and_then(|()| to.flush());
+        written.map_err(|error| io::Error::new(error.kind(), format!("cannot write {name}: {error}")))
     }
 }
 
@@ -205,12 +216,15 @@ impl OutFolder {
     /// Makes the folder, unless annotated pictures would replace their sources there.
     pub fn create(folder: &Path, pictures: &[PathBuf]) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let canonical = |path: &Path| fs::canonicalize(path).ok();
-        let here = canonical(folder);
-        let inside = |picture: &&PathBuf| here.is_some() && canonical(&folder_of(picture)) == here;
-        if let Some(picture) = pictures.iter().find(inside) {
+        let entries =
+            fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
+        // Writing to a link replaces what it leads to.
+        let held: HashSet<PathBuf> =
+            entries.flatten().filter_map(|entry| fs::canonicalize(entry.path()).ok()).collect();
+        let is_held = |picture: &&PathBuf| fs::canonicalize(picture).is_ok_and(|file| held.contains(&file));
+        if let Some(picture) = pictures.iter().find(is_held) {
             bail!(
-                "--out {} is the folder of the source {}: name another",
+                "--out {} holds the source {} or a link to it: name another folder",
                 folder.display(),
                 picture.display()
             );
@@ -286,9 +300,10 @@ mod tests {
 
     #[test]
     fn lines_that_nobody_reads_end_alone_where_there_are_other_results() {
-        let mut lines = Some(JsonLines { to: Box::new(Closed) });
+        let mut lines = Some(JsonLines { name: "found.jsonl".to_owned(), to: Box::new(Closed) });
         let error = write_line(&mut lines, &1, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert!(error.to_string().contains("found.jsonl"), "{error}");
         write_line(&mut lines, &1, true).unwrap();
         assert!(lines.is_none());
         write_line(&mut lines, &1, false).unwrap();

@@ -1,8 +1,8 @@
 //! The progress bar.
 
-use std::error::Error;
 use std::io::{IsTerminal, stderr};
 
+use effdet::core::with_causes;
 use effdet::weights::FetchEvent;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -73,8 +73,8 @@ impl Transfers {
                 }
             }
             FetchEvent::Retry { error, wait } => {
-                let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-                note!("{}: {error}{cause}; trying again in {:.0} s", self.name, wait.as_secs_f64());
+                let told = with_causes(error);
+                note!("{}: {told}; trying again in {:.0} s", self.name, wait.as_secs_f64());
             }
             _ => {}
         }

@@ -1,14 +1,13 @@
 //! The numbers of an evaluation: as a table, as JSON, as plots.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use effdet::metrics::{
-    CocoEvaluator, CocoParams, CocoReport, CurveOptions, DiagnosisOptions, Findings, Loaded,
-    OpenImagesOptions, OpenImagesReport, VerifiedLabels, VocOptions, VocReport, evaluate_openimages,
-    evaluate_voc,
+    CocoEvaluator, CocoParams, CocoReport, DiagnosisOptions, Findings, Loaded, OpenImagesOptions,
+    OpenImagesReport, VerifiedLabels, VocOptions, VocReport, evaluate_openimages, evaluate_voc,
 };
 use effdet::train::{ClassNumber, ClassTable, NamedMetric, Report, RunFiles, save_diagnosis, save_report};
 use serde::Serialize;
@@ -34,11 +33,39 @@ pub enum Numbers {
     OpenImages(OpenImagesReport),
 }
 
+/// Writes a result to standard output. That nobody reads it is no reason to stop: files may be wanted, and the status.
+pub fn show(result: impl Display) -> Result<()> {
+    let mut to = io::stdout().lock();
+    let written = write!(to, "{result}").and_then(|()| to.flush());
+    unless_unread(written.map_err(Into::into))
+}
+
+/// Writes JSON; that nobody reads standard output is no reason to stop either.
+pub fn write_json(to: &JsonTarget, value: &impl Serialize) -> Result<()> {
+    let written = to.write(value);
+    match to {
+        JsonTarget::Stdout => unless_unread(written),
+        JsonTarget::File(_) => written,
+    }
+}
+
+fn unless_unread(written: Result<()>) -> Result<()> {
+    let is_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    match written {
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_pipe) => Ok(()),
+        written => written,
+    }
+}
+
+/// 0.3 is meant as the decimal it was typed as, not as its nearest single-precision number.
+fn as_typed(iou: Option<f32>) -> Result<Option<f64>> {
+    Ok(iou.map(|iou| iou.to_string().parse::<f64>()).transpose()?)
+}
+
 /// Measures.
 pub fn measure(loaded: &Loaded, settings: Settings, verified: Option<&VerifiedLabels>) -> Result<Numbers> {
     let Loaded { truth, detections } = loaded;
-    // 0.3 is meant as the decimal it was typed as, not as its nearest single-precision number.
-    let iou = settings.iou.map(|iou| iou.to_string().parse::<f64>()).transpose()?;
+    let iou = as_typed(settings.iou)?;
     Ok(match settings.metric {
         Metric::Coco => {
             let params = iou.map_or_else(CocoParams::default, CocoParams::at_iou);
@@ -108,18 +135,16 @@ impl Numbers {
         ClassTable { columns: vec!["AP".to_owned()], rows }
     }
 
-    /// Shows the table and what was odd in the input, and writes the JSON.
-    pub fn publish(&self, json: Option<&JsonTarget>) -> Result<()> {
+    /// Shows what was odd in the input and, unless standard output is for other results, the table; writes the JSON.
+    pub fn publish(&self, json: Option<&JsonTarget>, shows_table: bool) -> Result<()> {
         if !logging::is_quiet() {
             // Its lines end themselves; that nobody reads them is no reason to stop.
             let _ = write!(io::stderr(), "{}", self.findings());
         }
-        if !matches!(json, Some(JsonTarget::Stdout)) {
-            let mut to = io::stdout().lock();
-            to.write_all(self.table().as_bytes())?;
-            to.flush()?;
+        if shows_table {
+            show(self.table())?;
         }
-        json.map_or(Ok(()), |json| json.write(self))
+        json.map_or(Ok(()), |json| write_json(json, self))
     }
 }
 
@@ -150,9 +175,8 @@ pub fn plots(
     subject: Subject,
 ) -> Result<()> {
     let mut options = DiagnosisOptions::default().with_ignore_flag(numbers.ignores_objects());
-    if let Some(iou) = iou {
-        options.curves = CurveOptions { iou: f64::from(iou), ..options.curves };
-        options.confusion.iou = f64::from(iou);
+    if let Some(iou) = as_typed(iou)? {
+        options = options.with_iou(iou);
     }
     let diagnosis = save_diagnosis(folder, loaded, options)?;
     let path = folder.join("diagnosis.json");

@@ -2,6 +2,35 @@
 
 use crate::ImageSize;
 
+/// Any error and its causes in one line, each said once: errors say themselves alone, and what a system or a decoder
+/// said is in their sources.
+///
+/// ```
+/// # use std::{error, fmt, io};
+/// # #[derive(Debug)]
+/// # struct Unreadable(io::Error);
+/// # impl fmt::Display for Unreadable {
+/// #     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str("a.jpg: cannot be read") }
+/// # }
+/// # impl error::Error for Unreadable {
+/// #     fn source(&self) -> Option<&(dyn error::Error + 'static)> { Some(&self.0) }
+/// # }
+/// let error = Unreadable(io::ErrorKind::PermissionDenied.into());
+/// assert_eq!(effdet_core::with_causes(&error), "a.jpg: cannot be read: permission denied");
+/// ```
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+        cause = error.source();
+    }
+    told
+}
+
 /// What can be wrong with the geometry or the names given to this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

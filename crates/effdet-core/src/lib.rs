@@ -35,7 +35,7 @@ pub mod tiles;
 pub use bbox::{XywhBox, XyxyBox, YxyxBox};
 pub use class_map::ClassMap;
 pub use detection::Detection;
-pub use error::Error;
+pub use error::{Error, with_causes};
 pub use image_size::ImageSize;
 pub use letterbox::{Letterbox, Placement};
 pub use replacement::Replacement;

@@ -142,6 +142,15 @@ impl DiagnosisOptions {
         self.errors.use_ignore_flag = use_ignore_flag;
         self
     }
+
+    /// Sets `iou` of all three, and lowers `background_iou` to it where that is above.
+    pub fn with_iou(mut self, iou: f64) -> Self {
+        self.confusion.iou = iou;
+        self.curves.iou = iou;
+        self.errors.iou = iou;
+        self.errors.background_iou = self.errors.background_iou.min(iou);
+        self
+    }
 }
 
 /// Where a detector errs, of any format.
@@ -196,6 +205,17 @@ mod tests {
         assert_eq!(voc.errors.counts, ErrorCounts::default());
         assert!((voc.errors.ap - 1.0).abs() < 1e-12);
         assert_eq!(voc.confusion.counts, [[1, 0], [0, 0]]);
+    }
+
+    #[test]
+    fn one_iou_holds_for_all_of_the_diagnosis() {
+        for (iou, background) in [(0.75, 0.1), (0.05, 0.05), (0.0, 0.0)] {
+            let options = DiagnosisOptions::default().with_iou(iou);
+            let diagnosis = diagnose(&Loaded::default(), options).unwrap();
+            let (confusion, curves) = (diagnosis.confusion.options.iou, diagnosis.curves.options.iou);
+            let errors = diagnosis.errors.options;
+            assert_eq!([confusion, curves, errors.iou, errors.background_iou], [iou, iou, iou, background]);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, Request, StatusCode};
+use effdet::core::with_causes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -77,11 +78,9 @@ async fn read(
     let mut held = reserve(memory, 0)?;
     let receiving = async {
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| {
-                Refusal::bad_request(
-                    "incomplete_body",
-                    "the body ended before the length it was announced with",
-                )
+            let frame = frame.map_err(|error| {
+                let message = format!("the body cannot be read to its end: {}", with_causes(&error));
+                Refusal::bad_request("incomplete_body", message)
             })?;
             let Ok(data) = frame.into_data() else { continue };
             let needed = received.len() + data.len();

@@ -71,11 +71,12 @@ async fn answer(
         (format @ (Format::Jpeg | Format::Png), Picture::Kept(mut picture)) => {
             let style = Style { labels: options.labels, ..Style::default() };
             let drawing = Arc::clone(app);
+            // The pixels are held by the work, as in `decode`.
             let encoded = on_a_core(app, move || {
                 annotate(&mut picture, &detections, &drawing.classes, &style);
-                encode(&picture, format)
+                encode(&picture, format).map(|encoded| (encoded, pixels))
             });
-            let encoded = encoded.await?.map_err(|error| {
+            let (encoded, pixels) = encoded.await?.map_err(|error| {
                 let code = "cannot_encode";
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, code, format!("{name}: {error}"))
             })?;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use effdet::core::with_causes;
 use serde::Serialize;
 
 /// Seconds after which a client that met a full queue may try again.
@@ -58,16 +59,7 @@ impl Refusal {
             E::Empty { .. } | E::NoPixels { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "empty_picture"),
             _ => (StatusCode::UNPROCESSABLE_ENTITY, "corrupt_picture"),
         };
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            cause = error.source();
-        }
-        Self::new(status, code, message)
+        Self::new(status, code, with_causes(error))
     }
 }
 

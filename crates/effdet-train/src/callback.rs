@@ -75,6 +75,8 @@ pub enum Control {
 }
 
 /// Someone who wants to know. Closures `FnMut(&Event) -> Control` are callbacks, too.
+///
+/// What is answered to [`Event::Start`] and [`Event::Checkpoint`] is not looked at: they only tell.
 pub trait Callback {
     /// Takes note of an event.
     fn on_event(&mut self, event: &Event<'_>) -> Control;

@@ -24,8 +24,8 @@ use crate::module::{OptimizerPlan, TrainModule};
 use crate::parameters::{assign, set_trainable, values};
 use crate::state::{self, RunState, RunTensors};
 use crate::{
-    Callback, Collective, Control, DataLoader, DetectorModel, Ema, Error, Event, LossScale, Named, Optimizer,
-    Plateau, TrainConfig,
+    Callback, Collective, Control, Curve, DataLoader, DetectorModel, Ema, Error, Event, LossScale, Named,
+    Optimizer, Plateau, TrainConfig,
 };
 
 /// What outlives a run: the next one of the same learner goes on from it.
@@ -107,6 +107,22 @@ struct Phase<'p> {
     epochs_in_all: u64,
 }
 
+/// Refuses what waits for metrics that are never measured, or measured at the end alone.
+fn refuse_waiting(config: &TrainConfig, measured_at_the_end: bool) -> Result<(), Error> {
+    let expected =
+        "a run that is evaluated after its epochs: pictures that validate, a metric, validate_every above 0";
+    if config.early_stop > 0 {
+        return Err(Error::setting("early_stop", config.early_stop, expected));
+    }
+    if matches!(config.schedule.curve, Curve::Plateau { .. }) {
+        return Err(Error::setting("schedule.curve.kind", "plateau", expected));
+    }
+    if config.checkpoint.top_k > 0 && !measured_at_the_end {
+        return Err(Error::setting("checkpoint.top_k", config.checkpoint.top_k, expected));
+    }
+    Ok(())
+}
+
 /// What does not belong to the state.
 struct Output {
     folder: PathBuf,
@@ -155,7 +171,11 @@ impl Engine<'_> {
         while let Some(config) = phases.get(self.session.state.phase) {
             let phase = self.begin_phase(config, self.epochs_in_all(phases))?;
             while self.session.state.phase_epoch < config.epochs && !self.session.state.stopped_early {
-                if self.run_epoch(&phase, output.as_mut())? == Control::Stop {
+                let control = self.run_epoch(&phase, output.as_mut())?;
+                let state = &self.session.state;
+                let is_over = state.phase_epoch >= config.epochs || state.stopped_early;
+                // There is nothing to go on with after the end of the last epoch.
+                if control == Control::Stop && !(is_over && state.phase + 1 == phases.len()) {
                     self.publish(output.as_mut())?;
                     return Ok(Ending::Interrupted);
                 }
@@ -194,7 +214,13 @@ impl Engine<'_> {
                 return Err(Error::setting("freeze", part, expected));
             }
         }
-        let Some(valid) = self.valid.filter(|_| !self.metrics.is_empty()) else { return Ok(()) };
+        let Some(valid) = self.valid.filter(|_| !self.metrics.is_empty()) else {
+            // Other workers are told what the first one measures.
+            return if self.is_first() { refuse_waiting(config, false) } else { Ok(()) };
+        };
+        if config.validate_every == 0 {
+            refuse_waiting(config, true)?;
+        }
         let truth = ground_truth(valid.dataset())?;
         let mut names = Vec::new();
         for metric in self.metrics {
@@ -238,15 +264,18 @@ impl Engine<'_> {
 
     /// Makes the folder and takes up a checkpoint in it.
     fn open(&mut self, fingerprint: &str, resume: bool) -> Result<Option<Output>, Error> {
+        let past = &self.session.state;
+        // A session that was trained before counts on: epochs and steps are what order and augmentation are drawn by.
+        let fresh = RunState {
+            history: past.history.clone(),
+            epoch: past.epoch,
+            step: past.step,
+            lr_factor: 1.0,
+            config: fingerprint.to_owned(),
+            ..RunState::default()
+        };
         let Some(folder) = self.folder else {
-            self.session.state = RunState {
-                history: std::mem::take(&mut self.session.state.history),
-                epoch: self.session.state.epoch,
-                step: self.session.state.step,
-                lr_factor: 1.0,
-                config: fingerprint.to_owned(),
-                ..RunState::default()
-            };
+            self.session.state = fresh;
             return Ok(None);
         };
         fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
@@ -264,8 +293,7 @@ impl Engine<'_> {
         } else {
             // With `resume`, too: a run writes no weights before its first checkpoint.
             RunFiles::refuse_foreign_weights(folder)?;
-            self.session.state =
-                RunState { lr_factor: 1.0, config: fingerprint.to_owned(), ..RunState::default() };
+            self.session.state = fresh;
         }
         if !self.is_first() {
             return Ok(None);
@@ -315,9 +343,8 @@ impl Engine<'_> {
         });
         state.loss_scale =
             config.scaling().map(|scaling| state.loss_scale.unwrap_or(LossScale::new(&scaling)));
-        if state.normalizer.average.is_none() {
-            state.normalizer = Normalizer::with_momentum(config.normalizer_momentum)?;
-        }
+        let average = state.normalizer.average;
+        state.normalizer = Normalizer { average, ..Normalizer::with_momentum(config.normalizer_momentum)? };
 
         let batch_size = self.train.loader().options().batch_size * self.world_size();
         Ok(Phase {

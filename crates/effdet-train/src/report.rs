@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use effdet_metrics::{CocoReport, Diagnosis};
+use effdet_metrics::{CocoReport, Diagnosis, ErrorBreakdown};
 use effdet_viz::Page;
 
 use crate::plots::{CONFUSION, F1, LOSS, METRICS, PRECISION_RECALL};
@@ -107,16 +107,19 @@ pub fn save_report(path: &Path, plots: &Path, report: &Report<'_>) -> Result<(),
     if report.diagnosis.is_some() {
         page.heading("Detections");
     }
-    figures(
-        &mut page,
-        &[
-            (PRECISION_RECALL, "Precision over recall at IoU 0.5"),
-            (F1, "F1 over the score threshold"),
-            (CONFUSION, "Which classes are taken for which"),
-        ],
-    )?;
+    let caption = |text: &str, iou: fn(&Diagnosis) -> f64| match report.diagnosis {
+        Some(diagnosis) => format!("{text} at IoU {}", iou(diagnosis)),
+        None => text.to_owned(),
+    };
+    let precision_recall = caption("Precision over recall", |diagnosis| diagnosis.curves.options.iou);
+    let f1 = caption("F1 over the score threshold", |diagnosis| diagnosis.curves.options.iou);
+    let confusion = caption("Which classes are taken for which", |diagnosis| diagnosis.confusion.options.iou);
+    let charts =
+        [(PRECISION_RECALL, precision_recall.as_str()), (F1, f1.as_str()), (CONFUSION, confusion.as_str())];
+    figures(&mut page, &charts)?;
     if let Some(diagnosis) = report.diagnosis {
         thresholds(&mut page, diagnosis);
+        errors(&mut page, &diagnosis.errors);
     }
     if let Some(classes) = &report.classes {
         page.heading("Classes");
@@ -163,7 +166,7 @@ fn epochs(page: &mut Page, history: &[EpochRecord]) {
     page.table(&columns, &rows);
 }
 
-/// From which score on detections of each class are best kept, and what kinds of errors there are.
+/// From which score on detections of each class are best kept.
 fn thresholds(page: &mut Page, diagnosis: &Diagnosis) {
     let curves = &diagnosis.curves;
     let rows: Vec<Vec<String>> = [&curves.all]
@@ -176,9 +179,30 @@ fn thresholds(page: &mut Page, diagnosis: &Diagnosis) {
         })
         .collect();
     if !rows.is_empty() {
-        page.paragraph("The score threshold with the highest F1, at IoU 0.5:");
+        page.paragraph(&format!("The score threshold with the highest F1, at IoU {}:", curves.options.iou));
         page.table(&["class", "score", "precision", "recall", "F1"], &rows);
     }
+}
+
+/// How many errors of each kind there are, and how much each kind costs.
+fn errors(page: &mut Page, errors: &ErrorBreakdown) {
+    let (counts, gains) = (errors.counts, errors.delta_ap);
+    let kinds = [
+        ("localisation", counts.localisation, gains.localisation),
+        ("class", counts.class, gains.class),
+        ("duplicate", counts.duplicate, gains.duplicate),
+        ("background", counts.background, gains.background),
+        ("both", counts.both, gains.both),
+        ("missed", counts.missed, gains.missed),
+    ];
+    let row =
+        |(kind, count, gain): (&str, usize, f64)| vec![kind.to_owned(), count.to_string(), decimal(gain, 3)];
+    let iou = errors.options.iou;
+    page.paragraph(&format!(
+        "The errors by kind, and by how much the AP at IoU {iou} would rise if one kind were mended \
+         (both: class and place are wrong):"
+    ));
+    page.table(&["error", "count", "AP gained"], &kinds.map(row));
 }
 
 fn decimal(value: f64, digits: usize) -> String {

@@ -71,14 +71,15 @@ impl Trainer {
         self
     }
 
-    /// Writes checkpoints, weights and numbers into `folder`. A run in there that was not finished goes on.
+    /// Writes checkpoints, weights and numbers of the next fit into `folder`; those after it write nothing. A run in there
+    /// that was not finished goes on.
     #[must_use]
     pub fn save_to(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
         self
     }
 
-    /// Trains.
+    /// Trains. Each fit is a run of its own, with an optimiser, averages and numbers of its own.
     ///
     /// # Errors
     /// As [`Engine::run`].
@@ -89,13 +90,15 @@ impl Trainer {
         train: &DataLoader,
         valid: &DataLoader,
     ) -> Result<Ending, Error> {
+        // It is of the model that was trained before.
+        self.session = Session::default();
         let callbacks = &mut self.callbacks;
         let forward = move |event: &Event<'_>| {
             let stop =
                 callbacks.iter_mut().map(|callback| callback.on_event(event)).filter(|c| *c == Control::Stop);
             if stop.count() > 0 { Control::Stop } else { Control::Continue }
         };
-        Engine {
+        let ending = Engine {
             model,
             module,
             train,
@@ -106,10 +109,15 @@ impl Trainer {
             session: &mut self.session,
             collective: None,
         }
-        .run(std::slice::from_ref(&self.config), true)
+        .run(std::slice::from_ref(&self.config), true)?;
+        // The next fit is another run.
+        if ending != Ending::Interrupted {
+            self.folder = None;
+        }
+        Ok(ending)
     }
 
-    /// Every epoch so far.
+    /// Every epoch of the last fit.
     pub fn history(&self) -> &[EpochRecord] {
         &self.session.state.history
     }

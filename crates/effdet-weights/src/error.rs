@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use effdet_core::with_causes;
 use pytorch_reader::PytorchError;
 
 use crate::{DType, LoadReport};
@@ -209,11 +210,7 @@ fn did_you_mean(nearest: &[String]) -> String {
 
 /// Each with its cause, which a list of errors cannot have as its source.
 fn joined(errors: &[Error]) -> String {
-    let said = |error: &Error| match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    };
-    errors.iter().map(said).collect::<Vec<_>>().join("; ")
+    errors.iter().map(|error| with_causes(error)).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::ops::Range;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -150,21 +151,20 @@ pub fn transfer_into<M: Module>(
             && has_class_rows(&name)
         {
             let rows = Rows::plan(&name, checkpoint.read_f32(&name)?, &found, &expected, shared)?;
+            note_non_finite(&mut report.load, &name, rows.copied());
             values.insert(path, Value::Rows(rows));
             continue;
         }
         if found == expected {
             report.classes_by_place |= name.contains(PREDICT) && has_class_rows(&name);
             let value = checkpoint.read_f32(&name)?;
-            let count = value.iter().filter(|value| !value.is_finite()).count();
-            if count > 0 {
-                report.load.non_finite.push(NonFinite { name, count });
-            }
+            note_non_finite(&mut report.load, &name, &value);
             report.load.loaded += 1;
             values.insert(path, Value::Whole(value));
         } else if is_first_convolution(&name)
             && let Some(value) = adapt_input_channels(&checkpoint.read_f32(&name)?, &found, &expected)
         {
+            note_non_finite(&mut report.load, &name, &value);
             values.insert(path, Value::Whole(value));
             report.adapted.push(Adapted { name, from: found, to: expected });
         } else {
@@ -185,6 +185,13 @@ pub fn transfer_into<M: Module>(
     }
     let module = module.map(&mut Filler { path: ModulePath::default(), values });
     Ok((module, report))
+}
+
+fn note_non_finite<'a>(report: &mut LoadReport, name: &str, values: impl IntoIterator<Item = &'a f32>) {
+    let count = values.into_iter().filter(|value| !value.is_finite()).count();
+    if count > 0 {
+        report.non_finite.push(NonFinite { name: name.to_owned(), count });
+    }
 }
 
 /// The kernel of a convolution for another number of input channels: their sum for one, else repeated in turn and scaled
@@ -301,10 +308,18 @@ impl Rows {
         Ok(Self { value, length: rest.iter().product(), pairs: pairs.collect() })
     }
 
+    fn range(&self, row: usize) -> Range<usize> {
+        row * self.length..(row + 1) * self.length
+    }
+
+    /// The values that are copied.
+    fn copied(&self) -> impl Iterator<Item = &f32> {
+        self.pairs.iter().flat_map(move |&(from, _)| &self.value[self.range(from)])
+    }
+
     fn copy_to(&self, target: &mut [f32]) {
         for &(from, to) in &self.pairs {
-            let range = |row: usize| row * self.length..(row + 1) * self.length;
-            target[range(to)].copy_from_slice(&self.value[range(from)]);
+            target[self.range(to)].copy_from_slice(&self.value[self.range(from)]);
         }
     }
 }

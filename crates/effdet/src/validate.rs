@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use effdet_core::{Detection, ImageSize};
+use effdet_core::{Detection, ImageSize, with_causes};
 use effdet_data::{Dataset, DecodeLimits, Prepared, Record, decode_file};
 use effdet_metrics::Detections;
 pub use effdet_train::{ground_truth, image_id};
@@ -100,17 +100,9 @@ fn decode(record: &Record) -> Result<RgbImage, String> {
     Ok(picture)
 }
 
-/// An error with its causes, without the path that stands beside it and what was told already.
+/// An error with its causes, without the path that stands beside it.
 fn reason(path: &Path, error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !told.contains(&text) {
-            told = format!("{told}: {text}");
-        }
-        cause = error.source();
-    }
+    let told = with_causes(error);
     let stripped = told.strip_prefix(&format!("{}: ", path.display())).map(str::to_owned);
     stripped.unwrap_or(told)
 }

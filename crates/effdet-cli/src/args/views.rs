@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use effdet::heads::{FusionConfig, MergeConfig, OverlapMetric};
 use effdet::prelude::*;
@@ -29,13 +30,13 @@ pub struct ViewArgs {
     #[arg(long, value_enum, requires = "slice")]
     pub merge: Option<MergeName>,
 
-    /// join: what overlap is measured by.
-    #[arg(long, value_enum, default_value_t = MetricName::Ios, requires = "slice")]
-    pub merge_metric: MetricName,
+    /// join: what overlap is measured by [default: ios].
+    #[arg(long, value_enum, requires = "slice")]
+    pub merge_metric: Option<MetricName>,
 
-    /// join: overlap above which boxes are one object.
-    #[arg(long, value_name = "X", default_value = "0.5", requires = "slice", value_parser = fraction)]
-    pub merge_threshold: f32,
+    /// join: overlap above which boxes are one object [default: 0.5].
+    #[arg(long, value_name = "X", requires = "slice", value_parser = fraction)]
+    pub merge_threshold: Option<f32>,
 
     /// See each picture, or slice, several times and fuse what is found: `flip` (the mirror image, too), `scale:X` (at X
     /// times the size of the network's input, too).
@@ -99,26 +100,38 @@ fn overlap(text: &str) -> Result<f32, String> {
 
 impl ViewArgs {
     /// The library's settings; `merge` unless another way is asked for.
-    pub fn options(&self, detector: &DetectorArgs, merge: MergeName) -> DetectOptions {
+    ///
+    /// # Errors
+    /// Where an option of `--merge join` is given and boxes are merged in another way.
+    pub fn options(&self, detector: &DetectorArgs, merge: MergeName) -> Result<DetectOptions> {
         let merge = self.merge.unwrap_or(merge);
-        DetectOptions {
+        let of_join = [
+            ("--merge-metric", self.merge_metric.is_some()),
+            ("--merge-threshold", self.merge_threshold.is_some()),
+        ];
+        if merge != MergeName::Join
+            && let Some((option, _)) = of_join.into_iter().find(|(_, is_given)| *is_given)
+        {
+            bail!("{option} is only for --merge join");
+        }
+        Ok(DetectOptions {
             slices: self.slice.map(|size| self.slices(size, merge, detector)),
             augmentation: (!self.tta.is_empty()).then(|| self.augmentation()),
             batch: detector.batch.into(),
-        }
+        })
     }
 
     fn slices(&self, size: ImageSize, merge: MergeName, detector: &DetectorArgs) -> Slices {
-        let metric = match self.merge_metric {
-            MetricName::Ios => OverlapMetric::Ios,
-            MetricName::Iou => OverlapMetric::Iou,
-        };
         let merge = match merge {
-            MergeName::Join => SliceMerge::Join(MergeConfig {
-                metric,
-                threshold: self.merge_threshold,
-                ..MergeConfig::default()
-            }),
+            MergeName::Join => {
+                let defaults = MergeConfig::default();
+                let metric = self.merge_metric.map_or(defaults.metric, |name| match name {
+                    MetricName::Ios => OverlapMetric::Ios,
+                    MetricName::Iou => OverlapMetric::Iou,
+                });
+                let threshold = self.merge_threshold.unwrap_or(defaults.threshold);
+                SliceMerge::Join(MergeConfig { metric, threshold, ..defaults })
+            }
             MergeName::Nms => {
                 SliceMerge::Suppress(NmsConfig { iou_threshold: detector.iou, ..NmsConfig::default() })
             }

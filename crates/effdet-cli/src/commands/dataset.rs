@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -77,11 +76,9 @@ pub fn run(args: &DatasetArgs) -> Result<ExitCode> {
     };
     let text = text(&report, &dirt, args.split.as_deref());
     if !matches!(json, Some(JsonTarget::Stdout)) {
-        let mut to = io::stdout().lock();
-        to.write_all(text.as_bytes())?;
-        to.flush()?;
+        crate::report::show(&text)?;
     }
-    json.map_or(Ok(()), |json| json.write(&report))?;
+    json.map_or(Ok(()), |json| crate::report::write_json(&json, &report))?;
     if let Some(folder) = &args.plots {
         plots(folder, &report, &dataset, &text)?;
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use effdet::metrics::{Interpolation, OpenImagesFiles, VocOptions, load_coco, load_openimages, load_voc};
 use effdet::read_labels;
 
@@ -12,6 +12,7 @@ use crate::report::{self, Settings, Subject};
 
 /// Evaluates files against files.
 pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
+    refuse_options_of_other_formats(args)?;
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let mut verified = None;
     let loaded = match args.format {
@@ -35,7 +36,7 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     let voc = VocOptions { interpolation, use_difficult: args.use_difficult, ..VocOptions::default() };
     let settings = Settings { metric: args.format, iou: args.iou, voc };
     let numbers = report::measure(&loaded, settings, verified.as_ref())?;
-    numbers.publish(json.as_ref())?;
+    numbers.publish(json.as_ref(), !matches!(json, Some(JsonTarget::Stdout)))?;
     if let Some(folder) = &args.plots {
         let facts = [("labels", &args.ground_truth), ("detections", &args.detections)];
         let subject = Subject {
@@ -46,4 +47,24 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         report::plots(folder, &loaded, &numbers, args.iou, subject)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn refuse_options_of_other_formats(args: &EvaluateArgs) -> Result<()> {
+    let voc = [
+        ("--labels", args.labels.is_some()),
+        ("--eleven-point", args.eleven_point),
+        ("--use-difficult", args.use_difficult),
+    ];
+    let openimages = [
+        ("--hierarchy", args.hierarchy.is_some()),
+        ("--class-names", args.class_names.is_some()),
+        ("--image-labels", args.image_labels.is_some()),
+    ];
+    let formats = [(Metric::Voc, "voc", voc), (Metric::Openimages, "openimages", openimages)];
+    for (_, name, options) in formats.into_iter().filter(|(format, ..)| *format != args.format) {
+        if let Some((option, _)) = options.into_iter().find(|(_, is_given)| *is_given) {
+            bail!("{option} is only for --format {name}");
+        }
+    }
+    Ok(())
 }

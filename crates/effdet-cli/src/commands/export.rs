@@ -10,6 +10,7 @@ use effdet::prelude::*;
 
 use crate::args::ExportArgs;
 use crate::detector;
+use crate::output::refuse_input;
 
 /// Writes the detector and says what the file takes and gives.
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
@@ -17,6 +18,9 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
         OnnxOptions { opset: args.opset, batch: args.batch, dynamic_size: args.dynamic_size, nms: args.nms };
     if args.out.is_dir() {
         bail!("--out {}: this is a folder", args.out.display());
+    }
+    if let Some(weights) = &args.network.weights {
+        refuse_input("--out", &args.out, weights, "the file of --weights")?;
     }
     // ONNX suppresses by a threshold.
     let nms = NmsConfig { iou_threshold: args.iou, ..NmsConfig::default() };

@@ -30,6 +30,7 @@ const FAILED: u8 = 1;
 
 /// Detects objects in all pictures of the sources.
 pub fn run(args: &PredictArgs) -> Result<ExitCode> {
+    let options = args.views.options(&args.detector, MergeName::Join)?;
     let detector = detector::load(&args.detector, args.score)?;
     let watch = args.watch.map(|_| Watch::new(&args.sources, args.out.as_deref())).transpose()?;
     let pictures = if watch.is_some() { Vec::new() } else { sources::expand(&args.sources)? };
@@ -45,7 +46,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
 
     let mut run = Run {
         detector: &detector,
-        options: args.views.options(&args.detector, MergeName::Join),
+        options,
         writes_files: json.is_some() || jsonl.is_some() || out.is_some() || saved.is_wanted(),
         keeps_report: json.is_some(),
         out,
@@ -57,15 +58,16 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
         failures: 0,
     };
     let batch = args.detector.batch.into();
-    match (watch, args.watch) {
-        (Some(watch), Some(seconds)) => run.watch(watch, seconds, batch)?,
-        _ => run.all(&pictures, batch)?,
-    }
+    let ended = match (watch, args.watch) {
+        (Some(watch), Some(seconds)) => run.watch(watch, seconds, batch),
+        _ => run.all(&pictures, batch),
+    };
     run.bar.finish_and_clear();
     let Run { report, saved, failures, .. } = run;
+    // What was found goes into every file that can be written, whatever went wrong before.
     let reported = json.map_or(Ok(()), |json| json.write(&report));
-    saved.write(detector.class_map())?;
-    reported?;
+    let saved = saved.write(detector.class_map());
+    all_errors([ended, reported, saved])?;
     if failures == 0 {
         return Ok(ExitCode::SUCCESS);
     }
@@ -73,6 +75,15 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
         tell!("{failures} of {} pictures failed", pictures.len());
     }
     Ok(ExitCode::from(FAILED))
+}
+
+/// Every error on a line of its own. A single one stays as it is: `main` must see a pipe whose reader has gone.
+fn all_errors(results: [Result<()>; 3]) -> Result<()> {
+    let mut errors: Vec<anyhow::Error> = results.into_iter().filter_map(Result::err).collect();
+    if errors.len() > 1 {
+        bail!(errors.iter().map(describe).collect::<Vec<_>>().join("\n"));
+    }
+    errors.pop().map_or(Ok(()), Err)
 }
 
 /// A picture that could be read.
@@ -214,12 +225,12 @@ impl Run<'_> {
             let reports =
                 detections.iter().map(|detection| DetectionReport::new(detection, classes)).collect();
             let image = ImageReport { path: path.display().to_string(), width, height, detections: reports };
-            self.show(&image)?;
-            self.write_line(&image)?;
             self.saved.add(&path, ImageSize::new(height as usize, width as usize), &detections)?;
+            let written = self.show(&image).and_then(|()| self.write_line(&image));
             if self.keeps_report {
                 self.report.images.push(image);
             }
+            written?;
             if let (Some(out), Some(pixels)) = (&mut self.out, pixels) {
                 let to = out.path_for(&path);
                 // A source that is named twice has one copy, which two threads must not write.
@@ -269,10 +280,10 @@ impl Run<'_> {
         self.bar.suspend(|| tell!("error: {}: {}", printable(&path), printable(&reason)));
         self.failures += 1;
         let error = ImageError { path, error: reason };
-        self.write_line(&error)?;
+        let written = self.write_line(&error);
         if self.keeps_report {
             self.report.errors.push(error);
         }
-        Ok(())
+        written
     }
 }

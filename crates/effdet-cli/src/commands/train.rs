@@ -217,16 +217,16 @@ fn configuration(args: &TrainArgs, folder: &Path) -> Result<RunConfig> {
         layers.push(Layer::setting(setting)?);
     }
     let mut config = RunConfig::from_layers(&layers)?;
-    if args.pretrained {
-        let mut shown = Transfers::new(&config.model);
-        let entry = WeightsEntry::named(&config.model)?;
-        config.weights = Some(WeightsStore::from_env()?.fetch(entry, &mut |event| shown.show(&event))?);
-    }
     if config.model.is_empty() {
         bail!("name a model with --model; `effdet models` lists them");
     }
     if config.data.root.as_os_str().is_empty() {
         bail!("name the data set with --data and its format with --format");
+    }
+    if args.pretrained {
+        let mut shown = Transfers::new(&config.model);
+        let entry = WeightsEntry::named(&config.model)?;
+        config.weights = Some(WeightsStore::from_env()?.fetch(entry, &mut |event| shown.show(&event))?);
     }
     let starts = args.scratch || config.weights.is_some() || args.config.is_some() || resumed;
     if !starts {
@@ -312,7 +312,7 @@ fn free_folder() -> PathBuf {
 fn unreadable(event: &Event<'_>) -> Control {
     if let Event::Skipped(skipped) = event {
         for one in *skipped {
-            note!("warning: {}: {}", one.name, one.error);
+            note!("warning: {one}");
         }
     }
     Control::Continue
@@ -349,7 +349,7 @@ impl Callback for Report {
             )),
             Event::Skipped(skipped) => {
                 for one in *skipped {
-                    self.line(&format!("warning: {}: {}", one.name, one.error));
+                    self.line(&format!("warning: {one}"));
                 }
             }
             Event::Validating => self.bar.set_message("validating"),

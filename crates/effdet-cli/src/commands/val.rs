@@ -24,14 +24,15 @@ const FAILED: u8 = 1;
 pub fn run(args: &ValArgs) -> Result<ExitCode> {
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let results = args.detections.as_deref().map(|path| JsonTarget::new("--detections", path)).transpose()?;
-    if matches!((&json, &results), (Some(JsonTarget::Stdout), Some(JsonTarget::Stdout))) {
+    let to_stdout = [&json, &results].map(|target| matches!(target, Some(JsonTarget::Stdout)));
+    if to_stdout == [true; 2] {
         bail!("--json and --detections cannot both be standard output");
     }
+    let options = args.views.options(&args.detector, MergeName::Nms)?;
     let detector = detector::load(&args.detector, args.score)?;
     let dataset = read(args, &detector)?;
 
     let bar = progress::bar(dataset.records.len());
-    let options = args.views.options(&args.detector, MergeName::Nms);
     let progress = |done: usize| bar.set_position(done as u64);
     let found = validate::detect_dataset_with(&detector, &dataset, &options, progress)?;
     bar.finish_and_clear();
@@ -39,17 +40,15 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
         tell!("error: {}: {}", printable(&path.display().to_string()), printable(reason));
     }
     if let Some(results) = results {
-        results.write(&coco_results(&dataset, &found))?;
+        report::write_json(&results, &coco_results(&dataset, &found))?;
     }
 
     let truth = validate::ground_truth(&dataset)?;
     let loaded = Loaded { truth, detections: validate::detections(&dataset, &found) };
-    // Boxes of other formats end where their last pixel does, and have no pixel to add.
-    let inclusive_pixels = matches!(args.format, Format::Voc | Format::Pets);
-    let voc = VocOptions { inclusive_pixels, ..VocOptions::default() };
+    let voc = VocOptions { inclusive_pixels: has_inclusive_pixels(args), ..VocOptions::default() };
     let settings = Settings { metric: args.metric, iou: None, voc };
     let numbers = report::measure(&loaded, settings, None)?;
-    numbers.publish(json.as_ref())?;
+    numbers.publish(json.as_ref(), to_stdout == [false; 2])?;
     if let Some(folder) = &args.plots {
         let pictures = vec![save_predictions(folder, &dataset, &found.detections)?];
         let subject = Subject { pictures, ..subject(args, &detector, &dataset)? };
@@ -80,6 +79,19 @@ fn subject(args: &ValArgs, detector: &Detector, dataset: &Dataset) -> Result<Sub
     })
 }
 
+/// What the labels' pixel coordinates mean, where it is not what is usual for their format.
+fn pixels(args: &ValArgs) -> Option<Pixels> {
+    let reference = matches!(args.format, Format::Voc | Format::Pets).then_some(Pixels::Effdet);
+    args.pixels.map(Pixels::from).or(reference)
+}
+
+/// Whether boxes end at their last pixel and not where it ends, which only those of the reference's convention do.
+fn has_inclusive_pixels(args: &ValArgs) -> bool {
+    // These state fractions of the picture, and --pixels says nothing of them.
+    let in_pixels = !matches!(args.format, Format::Yolo | Format::OpenImages);
+    in_pixels && pixels(args) == Some(Pixels::Effdet)
+}
+
 /// The data set, with the detector's classes where it names them.
 fn read(args: &ValArgs, detector: &Detector) -> Result<Dataset> {
     let mut source = Source::new(&args.data);
@@ -89,11 +101,9 @@ fn read(args: &ValArgs, detector: &Detector) -> Result<Dataset> {
     if let Some(annotations) = &args.annotations {
         source = source.with_labels(std::path::absolute(annotations)?);
     }
-    let pixels = args.pixels.map(Pixels::from);
-    let reference = matches!(args.format, Format::Voc | Format::Pets).then_some(Pixels::Effdet);
     let named = has_names(detector);
     let options = ParseOptions {
-        pixels: pixels.or(reference),
+        pixels: pixels(args),
         classes: named.then(|| detector.class_map().clone()),
         ..ParseOptions::default()
     };

@@ -1,6 +1,5 @@
 //! `effdet video`.
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
@@ -16,7 +15,7 @@ use crate::args::{MergeName, VideoArgs};
 use crate::ffmpeg::{self, Decoder, Encoder, Input, Probe, Stopper};
 use crate::interrupt::{self, INTERRUPTED};
 use crate::logging::{note, tell};
-use crate::output::{DetectionReport, FrameReport, JsonLines, write_line};
+use crate::output::{DetectionReport, FrameReport, JsonLines, refuse_input, write_line};
 use crate::{detector, progress};
 
 /// The video ends early or is damaged.
@@ -30,13 +29,16 @@ const MISSING: f64 = 0.02;
 
 /// Detects objects in every frame.
 pub fn run(args: &VideoArgs) -> Result<ExitCode> {
+    let options = args.views.options(&args.detector, MergeName::Join)?;
     let input = Input::new(&args.source);
     let probe = ffmpeg::probe(&input, &args.source)?;
     if let Some(out) = &args.out {
         check_out(out, &args.source)?;
     }
+    if let Some(jsonl) = &args.jsonl {
+        refuse_input("--jsonl", jsonl, &args.source, "the source")?;
+    }
     let detector = detector::load(&args.detector, args.score)?;
-    let options = args.views.options(&args.detector, MergeName::Join);
     interrupt::listen()?;
 
     let decoder = Decoder::start(&input, &probe)?;
@@ -84,11 +86,7 @@ pub fn run(args: &VideoArgs) -> Result<ExitCode> {
 
 /// Refuses to replace the source, and folders that do not exist.
 fn check_out(out: &Path, source: &Path) -> Result<()> {
-    if let (Ok(a), Ok(b)) = (fs::canonicalize(out), fs::canonicalize(source))
-        && a == b
-    {
-        bail!("--out {} is the source: name another file", out.display());
-    }
+    refuse_input("--out", out, source, "the source")?;
     if out.extension().is_none() || out.is_dir() {
         bail!(
             "--out {}: expected the name of a file that says its format, such as annotated.mp4",

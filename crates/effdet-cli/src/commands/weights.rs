@@ -16,6 +16,7 @@ use crate::args::{FloatType, WeightsCommand};
 use crate::logging::{note, tell};
 use crate::output::describe;
 use crate::progress::Transfers;
+use crate::report::show;
 
 /// Exit status of a file that is absent or not as it should be.
 const AMISS: u8 = 1;
@@ -94,7 +95,7 @@ fn download(entries: &[&WeightsEntry], store: &WeightsStore) -> Result<ExitCode>
     for entry in entries {
         let mut shown = Transfers::new(&entry.name);
         match store.fetch(entry, &mut |event| shown.show(&event)) {
-            Ok(path) => writeln!(io::stdout(), "{}", path.display())?,
+            Ok(path) => show(format_args!("{}\n", path.display()))?,
             Err(error) => {
                 failed += 1;
                 tell!("error: {}: {}", entry.name, describe(&error.into()));
@@ -122,7 +123,7 @@ fn verify(names: &[String], store: &WeightsStore) -> Result<ExitCode> {
             Ok(Some(verified)) => {
                 good += 1;
                 let (path, sha256, compared) = (verified.path.display(), verified.sha256, verified.compared);
-                writeln!(io::stdout(), "{sha256}  {path} ({compared} digits known)")?;
+                show(format_args!("{sha256}  {path} ({compared} digits known)\n"))?;
             }
             Ok(None) if names.is_empty() => {}
             Ok(None) => {
@@ -135,14 +136,14 @@ fn verify(names: &[String], store: &WeightsStore) -> Result<ExitCode> {
             }
         }
     }
-    writeln!(io::stdout(), "{good} right, {bad} wrong or absent")?;
+    show(format_args!("{good} right, {bad} wrong or absent\n"))?;
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(AMISS) })
 }
 
 fn remove(names: &[String], store: &WeightsStore) -> Result<ExitCode> {
     for entry in named(names)? {
         for path in store.remove(entry)? {
-            writeln!(io::stdout(), "deleted {}", path.display())?;
+            show(format_args!("deleted {}\n", path.display()))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! `effdet bench`.
 
-use crate::common::{Fixture, effdet};
+use crate::common::{Fixture, effdet, fails};
 use serde_json::Value;
 
 #[test]
@@ -23,12 +23,29 @@ fn every_stage_has_its_times() {
 #[test]
 fn a_checkpoint_is_timed_with_as_many_threads_as_asked() {
     let fixture = Fixture::new();
+    for options in [&[][..], &["--composed"]] {
+        let mut command = effdet();
+        command.current_dir(fixture.path("")).args(["bench", "--weights", "tiny.safetensors"]);
+        command.args(["--threads", "1", "--runs", "1", "--json", "-"]).args(options);
+        let output = command.assert().success();
+        // Nothing but the report is on standard output.
+        let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+        assert_eq!((&report["model"], &report["threads"]), (&"efficientdet-lcnet_035".into(), &1.into()));
+    }
+}
+
+#[test]
+fn published_weights_are_loaded_where_they_are_asked_for() {
+    let offline = tempfile::tempdir().unwrap();
     let mut command = effdet();
-    command.current_dir(fixture.path("")).args(["bench", "--weights", "tiny.safetensors", "--threads", "1"]);
-    let output = command.args(["--runs", "1", "--json", "-"]).assert().success();
-    // Nothing but the report is on standard output.
-    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
-    assert_eq!((&report["model"], &report["threads"]), (&"efficientdet-lcnet_035".into(), &1.into()));
+    command.args(["bench", "--pretrained", "--runs", "1"]).env("EFFDET_OFFLINE", "1");
+    for folder in ["EFFDET_CACHE", "HF_HOME", "TORCH_HOME"] {
+        command.env(folder, offline.path());
+    }
+    let stderr = fails(&mut command, 2);
+    assert!(stderr.contains("EFFDET_OFFLINE") && stderr.contains("tf_efficientdet_lite0"), "{stderr}");
+    let stderr = fails(effdet().args(["bench", "--pretrained", "--float", "f16"]), 2);
+    assert!(stderr.contains("--float") && stderr.contains("--pretrained"), "{stderr}");
 }
 
 #[test]

@@ -97,6 +97,25 @@ fn plots_are_a_page_with_its_figures_and_shown_pictures_have_boxes() {
 }
 
 #[test]
+fn a_reader_that_goes_away_takes_neither_files_nor_status_with_it() {
+    let fixture = with_voc();
+    let whole = fs::read(fixture.path("set/JPEGImages/b.png")).unwrap();
+    fs::write(fixture.path("set/JPEGImages/b.png"), &whole[..whole.len() / 2]).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_effdet"))
+        .current_dir(fixture.path(""))
+        .args(["dataset", "set", "--format", "voc", "--json", "set.json", "--plots", "plots", "--show", "9"])
+        .stdout(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(read_json(&fixture.path("set.json"))["pictures"], json!(3));
+    assert!(fixture.path("plots/index.html").is_file());
+    assert_eq!(fs::read_dir(fixture.path("plots/pictures")).unwrap().count(), 2);
+}
+
+#[test]
 fn a_picture_that_cannot_be_drawn_is_named() {
     let fixture = with_voc();
     fs::write(fixture.path("set/JPEGImages/c.png"), b"\x89PNG\r\n\x1a\n").unwrap();

@@ -165,6 +165,69 @@ fn plots_are_written_with_all_of_the_diagnosis() {
 }
 
 #[test]
+fn plots_count_at_the_iou_that_is_asked_for_and_the_page_says_so() {
+    let files = Files::new();
+    let page = |iou: &str| {
+        files.evaluate(&["truth.json", "found.json", "--iou", iou, "--plots", iou]).assert().success();
+        let diagnosis = read_json(&files.path(iou).join("diagnosis.json"));
+        for part in ["curves", "confusion", "errors"] {
+            near(&diagnosis[part]["options"]["iou"], iou.parse().unwrap());
+        }
+        fs::read_to_string(files.path(iou).join("report.html")).unwrap()
+    };
+    // One dog is found with an IoU of 0.8, the other is not.
+    let strict = page("0.85");
+    for part in [
+        "Precision over recall at IoU 0.85<",
+        "F1 over the score threshold at IoU 0.85<",
+        "Which classes are taken for which at IoU 0.85<",
+        "the highest F1, at IoU 0.85:",
+        "the AP at IoU 0.85 ",
+        "<td>localisation</td><td>1</td>",
+        "<td>missed</td><td>1</td>",
+    ] {
+        assert!(strict.contains(part), "{part}");
+    }
+    // Below the IoU from which an object is near at all.
+    assert!(page("0.05").contains("<td>localisation</td><td>0</td>"));
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_take_the_files_with_it() {
+    let files = Files::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_effdet"))
+        .current_dir(files.0.path())
+        .args(["evaluate", "truth.json", "found.json", "--json", "numbers.json", "--plots", "plots"])
+        .stdout(writer)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert!(read_json(&files.path("numbers.json"))["AP"].is_f64());
+    assert!(files.path("plots/report.html").is_file());
+}
+
+#[test]
+fn options_of_another_format_are_refused() {
+    let files = Files::new();
+    let coco = ["truth.json", "found.json"];
+    let voc = ["voc", "voc_found", "--format", "voc"];
+    let openimages = ["boxes.csv", "found.csv", "--format", "openimages"];
+    for (arguments, options, told) in [
+        (&coco[..], &["--labels", "labels.txt"][..], "--labels is only for --format voc"),
+        (&coco, &["--eleven-point"], "--eleven-point is only for --format voc"),
+        (&coco, &["--class-names", "names.csv"], "--class-names is only for --format openimages"),
+        (&voc, &["--hierarchy", "tree.json"], "--hierarchy is only for --format openimages"),
+        (&voc, &["--image-labels", "labels.csv"], "--image-labels is only for --format openimages"),
+        (&openimages, &["--use-difficult"], "--use-difficult is only for --format voc"),
+    ] {
+        let stderr = fails(&mut files.evaluate(&[arguments, options].concat()), 2);
+        assert!(stderr.contains(told), "{told}: {stderr}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_ends_with_status_2_and_the_files_name() {
     let files = Files::new();
     files.write("broken.json", "{\"images\": [");

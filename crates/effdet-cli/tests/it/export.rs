@@ -78,6 +78,12 @@ fn wrong_usage_is_refused_and_leaves_no_file() {
     }
     let folder = fixture.path("").display().to_string();
     let weights = fixture.path("tiny.safetensors");
+    let before = std::fs::read(&weights).unwrap();
+    let mut onto_itself = effdet();
+    onto_itself.arg("export").arg("--weights").arg(&weights).arg("--out").arg(&weights);
+    let stderr = fails(&mut onto_itself, 2);
+    assert!(stderr.contains("is the file of --weights"), "{stderr}");
+    assert!(std::fs::read(&weights).unwrap() == before);
     let stderr = fails(effdet().args(["export", "--out", &folder, "--weights"]).arg(weights), 2);
     assert!(stderr.contains("this is a folder"), "{stderr}");
     let stderr = fails(effdet().args(["export", "--model", "tf_efficientdet_d0", "--out", "model.onnx"]), 2);

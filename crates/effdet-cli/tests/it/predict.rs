@@ -180,6 +180,21 @@ fn annotated_pictures_never_replace_their_sources() {
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
+#[cfg(unix)]
+#[test]
+fn annotated_pictures_never_replace_what_a_link_leads_to() {
+    let fixture = Fixture::new();
+    let path = fixture.picture("drawn/cat.png", 80, 64);
+    let before = fs::read(&path).unwrap();
+    fs::create_dir(fixture.path("links")).unwrap();
+    std::os::unix::fs::symlink(&path, fixture.path("links/cat.png")).unwrap();
+    for (source, out) in [("links/cat.png", "drawn"), ("drawn/cat.png", "links")] {
+        let stderr = fails(fixture.predict(&[source]).args(["--score", "0", "--out", out]), 2);
+        assert!(stderr.contains(&format!("--out {out} holds the source {source}")), "{stderr}");
+        assert!(fs::read(&path).unwrap() == before);
+    }
+}
+
 #[test]
 fn folders_and_globs_give_their_pictures_by_name() {
     let fixture = Fixture::new();
@@ -275,6 +290,23 @@ fn ninety_classes_without_names_are_cocos() {
     for found in detections(&report, 0) {
         assert_eq!(found["label"], coco.label(found["class_id"].as_u64().unwrap() as u32));
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_cannot_be_written_does_not_take_the_others_with_it() {
+    let fixture = Fixture::new();
+    fixture.picture("cat.png", 80, 64);
+    let mut command = fixture.predict(&["cat.png", "gone.png"]);
+    command.args(["--score", "0", "--jsonl", "/dev/full", "--json", "found.json", "--save-csv", "found.csv"]);
+    let stderr = fails(&mut command, 2);
+    assert!(stderr.contains("error: cannot write /dev/full: No space left"), "{stderr}");
+    assert_eq!(detections(&read_json(&fixture.path("found.json")), 0).len(), 100);
+    assert!(fs::read_to_string(fixture.path("found.csv")).unwrap().contains("cat.png"));
+
+    let mut command = fixture.predict(&["cat.png"]);
+    let stderr = fails(command.args(["--json", "/dev/full", "--save-csv", "/dev/full"]), 2);
+    assert_eq!(stderr.matches("/dev/full").count(), 2, "{stderr}");
 }
 
 #[test]

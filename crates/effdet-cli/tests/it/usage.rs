@@ -102,6 +102,13 @@ fn without_weights_the_error_says_what_to_type() {
     }
     let stderr = fails(effdet().args(["predict", "cat.png", "--model", "mixdet_m", "--pretrained"]), 2);
     assert!(stderr.contains("no weights are published for `mixdet_m`"), "{stderr}");
+    for options in [&[][..], &["--pretrained"]] {
+        let named = ["predict", "cat.png", "--model", "efficientdet-lcnet_050"];
+        let stderr = fails(effdet().args(named).args(options), 2);
+        assert!(stderr.contains("no weights are published for `efficientdet-lcnet_050`"), "{stderr}");
+    }
+    let stderr = fails(effdet().args(["predict", "cat.png", "--model", "resnet50", "--pretrained"]), 2);
+    assert!(stderr.contains("these are weights of a backbone alone"), "{stderr}");
     let stderr = fails(effdet().args(["predict", "cat.png", "--backbone", "resnet50"]), 2);
     assert!(stderr.contains("--weights"), "{stderr}");
 }

@@ -112,6 +112,59 @@ fn the_metric_of_voc_gives_the_mean_and_each_class() {
 }
 
 #[test]
+fn the_metric_of_voc_adds_a_pixel_only_to_boxes_that_end_at_their_last_one() {
+    let fixture = with_coco();
+    fixture.picture("cells/JPEGImages/a.png", 80, 60);
+    let xml = "<annotation><filename>a.png</filename><size><width>80</width><height>60</height></size>\
+               <object><name>cat</name><bndbox><xmin>5</xmin><ymin>5</ymin><xmax>40</xmax><ymax>40</ymax></bndbox>\
+               </object></annotation>";
+    fs::create_dir_all(fixture.path("cells/Annotations")).unwrap();
+    fs::write(fixture.path("cells/Annotations/a.xml"), xml).unwrap();
+    for (data, format, pixels, expected) in [
+        ("cells", "voc", None, true),
+        ("cells", "voc", Some("one-based"), false),
+        ("cells", "voc", Some("continuous"), false),
+        ("set", "coco", Some("reference"), true),
+    ] {
+        let mut command = val(&fixture, &["--data", data, "--format", format]);
+        command.args(["--metric", "voc", "--json", "-"]);
+        command.args(pixels.map(|pixels| format!("--pixels={pixels}")));
+        let output = command.assert().success().get_output().stdout.clone();
+        let report: Value = serde_json::from_slice(&output).unwrap();
+        assert_eq!(report["options"]["inclusive_pixels"], expected, "{format} {pixels:?}");
+    }
+}
+
+#[test]
+fn detections_on_standard_output_stand_there_alone() {
+    let fixture = with_coco();
+    let arguments = ["--data", "set", "--format", "coco", "--detections", "-"];
+    let output = val(&fixture, &arguments).assert().success().get_output().stdout.clone();
+    let found: Value = serde_json::from_slice(&output).unwrap();
+    assert!(found.is_array(), "{found}");
+}
+
+#[test]
+fn a_reader_that_goes_away_takes_neither_files_nor_status_with_it() {
+    let fixture = with_coco();
+    fs::write(fixture.path("set/val2017/second.png"), "not a picture").unwrap();
+    for option in ["--json", "--detections"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let plots = option.trim_start_matches('-');
+        let status = std::process::Command::new(env!("CARGO_BIN_EXE_effdet"))
+            .current_dir(fixture.path(""))
+            .args(["val", "--weights", "tiny.safetensors", "--data", "set", "--format", "coco"])
+            .args([option, "-", "--plots", plots])
+            .stdout(writer)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(1), "{option}");
+        assert!(fixture.path(plots).join("report.html").is_file(), "{option}");
+    }
+}
+
+#[test]
 fn pictures_that_do_not_decode_are_named_and_end_with_status_1() {
     let fixture = with_coco();
     fs::write(fixture.path("set/val2017/second.png"), "not a picture").unwrap();

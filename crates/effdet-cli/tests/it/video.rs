@@ -132,9 +132,13 @@ fn what_is_no_video_is_refused() {
         let stderr = fails(video(&fixture, source).args(["--jsonl", "-"]), 2);
         assert!(stderr.contains(reason), "{stderr}");
     }
-    clip(&fixture, "clip.mp4", &[]);
-    let stderr = fails(video(&fixture, "clip.mp4").args(["--out", "clip.mp4"]), 2);
-    assert!(stderr.contains("is the source"), "{stderr}");
+    let source = clip(&fixture, "clip.mp4", &[]);
+    let before = fs::read(&source).unwrap();
+    for option in ["--out", "--jsonl"] {
+        let stderr = fails(video(&fixture, "clip.mp4").args([option, "clip.mp4"]), 2);
+        assert!(stderr.contains(&format!("{option} clip.mp4 is the source")), "{stderr}");
+        assert!(fs::read(&source).unwrap() == before, "{option}");
+    }
     let stderr = fails(video(&fixture, "clip.mp4").args(["--out", "drawn.notaformat"]), 2);
     assert!(stderr.contains("cannot write drawn.notaformat"), "{stderr}");
     fails(&mut video(&fixture, "clip.mp4"), 2);

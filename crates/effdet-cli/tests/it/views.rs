@@ -1,8 +1,10 @@
 //! Slices and test-time augmentation on the command line.
 
-use crate::common::{Fixture, fails, numbers, read_json};
+use std::fs;
+
+use crate::common::{Fixture, effdet, fails, numbers, read_json};
 use effdet::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn detections(report: &Value) -> Vec<Value> {
     report["images"][0]["detections"].as_array().unwrap().clone()
@@ -53,6 +55,39 @@ fn slices_merge_as_asked() {
     assert!(count(&["--merge-metric", "iou"]) > joined);
     assert!(count(&["--merge-threshold", "0.9"]) > joined);
     assert!(count(&["--merge", "nms", "--slices-only"]) < by_nms);
+}
+
+#[test]
+fn options_of_joining_are_refused_where_boxes_are_not_joined() {
+    let fixture = Fixture::new();
+    fixture.picture("set/val2017/cat.png", 80, 60);
+    let labels = json!({
+        "images": [{"id": 1, "file_name": "cat.png", "width": 80, "height": 60}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 40, 40], "area": 1600, "iscrowd": 0},
+        ],
+    });
+    fs::create_dir_all(fixture.path("set/annotations")).unwrap();
+    fs::write(fixture.path("set/annotations/instances_val2017.json"), labels.to_string()).unwrap();
+    let val = || {
+        let mut command = effdet();
+        command.current_dir(fixture.path("")).args(["val", "--weights", "tiny.safetensors"]);
+        command.args(["--data", "set", "--format", "coco", "--slice", "64"]);
+        command
+    };
+    let mut predict = fixture.predict(&["set/val2017/cat.png"]);
+    predict.args(["--slice", "64", "--merge", "nms", "--jsonl", "found.jsonl", "--merge-metric", "iou"]);
+    let stderr = fails(&mut predict, 2);
+    assert!(stderr.contains("--merge-metric is only for --merge join"), "{stderr}");
+    assert!(!fixture.path("found.jsonl").exists());
+    // Where nothing is said, `val` does not join.
+    let threshold = ["--merge-threshold", "0.3"];
+    for merge in [&[][..], &["--merge", "nms"]] {
+        let stderr = fails(val().args(threshold).args(merge), 2);
+        assert!(stderr.contains("--merge-threshold is only for --merge join"), "{stderr}");
+    }
+    val().args(threshold).args(["--merge", "join"]).assert().success();
 }
 
 #[test]

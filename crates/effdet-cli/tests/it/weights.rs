@@ -112,6 +112,32 @@ fn a_file_is_fetched_found_verified_and_deleted() {
 }
 
 #[test]
+fn a_reader_that_goes_away_does_not_stop_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = hub(digest(folder.path()), Duration::ZERO);
+    let dir = folder.path().join("dir");
+    let dir = dir.to_str().unwrap();
+    let names = ["tf_efficientnet_b0", "tf_efficientnet_b0.ap_in1k"];
+    let run = |command: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut process = effdet(folder.path(), &server.address, &[command, "--dir", dir]);
+        process.args(names).stdout(writer).status().unwrap().code()
+    };
+    let path = |name: &str| {
+        let mut process = effdet(folder.path(), &server.address, &["path", name, "--dir", dir]);
+        text(&process.output().unwrap().stdout).trim().to_owned()
+    };
+    assert_eq!(run("download"), Some(0));
+    let paths = names.map(path);
+    assert!(paths.iter().all(|path| Path::new(path).is_file()), "{paths:?}");
+    fs::write(&paths[1], b"other").unwrap();
+    assert_eq!(run("verify"), Some(1));
+    assert_eq!(run("rm"), Some(0));
+    assert!(paths.iter().all(|path| !Path::new(path).exists()), "{paths:?}");
+}
+
+#[test]
 fn a_proxy_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let proxy = hub(digest(folder.path()), Duration::ZERO);

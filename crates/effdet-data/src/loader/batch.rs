@@ -1,6 +1,8 @@
 //! What the loader hands out.
 
-use effdet_core::{ImageSize, Letterbox, YxyxBox};
+use std::fmt;
+
+use effdet_core::{ImageSize, Letterbox, YxyxBox, with_causes};
 
 use crate::{Error, Object, RecordId};
 
@@ -42,6 +44,15 @@ pub struct Skipped {
     pub name: String,
     /// What went wrong.
     pub error: Error,
+}
+
+/// Its name and what went wrong, with the causes.
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = with_causes(&self.error);
+        // Most errors begin with the name.
+        if told.starts_with(&self.name) { f.write_str(&told) } else { write!(f, "{}: {told}", self.name) }
+    }
 }
 
 /// Pictures and targets of one step.

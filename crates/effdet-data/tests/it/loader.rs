@@ -226,6 +226,12 @@ fn unreadable_pictures_are_skipped_and_counted() {
         batches.iter().flat_map(|batch| &batch.skipped).map(|skipped| skipped.error.to_string()).collect();
     assert!(messages[0].ends_with("truncated.jpg: the picture is truncated"), "{messages:?}");
     assert!(messages[1].ends_with("no_such_file.png: cannot be read"), "{messages:?}");
+    let missing = batches.iter().flat_map(|batch| &batch.skipped).last().unwrap().to_string();
+    assert!(
+        missing.contains("no_such_file.png: cannot be read: ") && missing.contains("os error 2"),
+        "{missing}"
+    );
+    assert_eq!(missing.matches("no_such_file.png").count(), 1, "{missing}");
 
     let failed = Loader::new(pictures, transform(), options).unwrap().epoch(0).find_map(Result::err);
     assert!(matches!(failed, Some(Error::Truncated { .. })));

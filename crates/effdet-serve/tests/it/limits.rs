@@ -1,6 +1,7 @@
 //! What is refused, and how: bad pictures, too much, too slow, too many.
 
 use std::io::Write;
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::common::{config, detector, encode, head, picture, read_to_end, start, write};
@@ -146,6 +147,24 @@ fn a_body_that_is_too_long_is_refused_whether_it_says_so_or_not() {
     let head = head.replace("host", "expect: 100-continue\r\nconnection: close\r\nhost");
     stream.write_all(head.as_bytes()).unwrap();
     assert!(read_to_end(&mut stream).starts_with("HTTP/1.1 413"));
+}
+
+#[test]
+fn a_body_that_breaks_off_is_refused_with_the_reason() {
+    let server = start(detector(), config());
+    let chunked =
+        b"POST /v1/detect HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\nno length\r\n";
+    for (request, reason) in [
+        ([head(1000), vec![0; 10]].concat(), "end of file before message length reached"),
+        (chunked.to_vec(), "Invalid chunk size line"),
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(&request).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let answer = read_to_end(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("incomplete_body"), "{answer}");
+        assert!(answer.contains(reason), "{answer}");
+    }
 }
 
 #[test]

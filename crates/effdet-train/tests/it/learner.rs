@@ -9,7 +9,8 @@ use effdet_data::transform::effdet_train;
 use effdet_data::{Dataset, LoaderOptions};
 use effdet_metrics::{Detections, GroundTruth};
 use effdet_train::{
-    DataLoader, Error, Learner, LrFindOptions, Metric, NamedMetric, Part, RunFiles, TrainConfig, values,
+    DataLoader, DefaultModule, EmaConfig, Ending, Error, Learner, LrFindOptions, Metric, NamedMetric, Part,
+    RunFiles, TrainConfig, Trainer, values,
 };
 
 use crate::common;
@@ -37,6 +38,38 @@ fn one_fit_is_saved_and_the_next_one_trains_on() {
     let saved = fs::read(folder.path().join(RunFiles::STATE)).unwrap();
     assert_eq!(learner.fit(1, 1e-3).unwrap().len(), 2);
     assert!(fs::read(folder.path().join(RunFiles::STATE)).unwrap() == saved);
+}
+
+#[test]
+fn a_fit_in_a_folder_counts_on_from_those_before() {
+    let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut learner = with_pictures(pictures.path(), 4);
+    learner.fit(1, 1e-3).unwrap();
+    let mut learner = learner.save_to(folder.path());
+    let epochs: Vec<u64> = learner.fit(1, 1e-3).unwrap().iter().map(|record| record.epoch).collect();
+    assert_eq!(epochs, [1, 2]);
+}
+
+#[test]
+fn each_fit_of_a_trainer_is_a_run_of_its_own() {
+    let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dataset = common::pictures(pictures.path(), 4);
+    let fit = |trainer: &mut Trainer, seed: u64| {
+        let mut model = common::model(seed);
+        let on_error = OnError::Replace;
+        let options = LoaderOptions { batch_size: 2, workers: 1, on_error, ..LoaderOptions::train(7) };
+        let train = DataLoader::new(dataset.clone(), effdet_train(model.preprocess()), options).unwrap();
+        let valid = DataLoader::valid(dataset.clone(), model.preprocess(), 4).unwrap();
+        let ending = trainer.fit(&mut DefaultModule, &mut model, &train, &valid).unwrap();
+        assert_eq!((ending, trainer.history().len()), (Ending::Finished, 1));
+        let numbers = values(&model.network).into_values().map(|value| value.into_data());
+        numbers.collect::<Vec<_>>()
+    };
+    let with_averages = || Trainer::new(1).config(|config| config.ema = Some(EmaConfig::default()));
+    let mut trainer = with_averages().save_to(folder.path());
+    let first = fit(&mut trainer, 3);
+    let second = fit(&mut trainer, 4);
+    assert!(first != second && second == fit(&mut with_averages(), 4));
 }
 
 #[test]

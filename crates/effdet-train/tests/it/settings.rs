@@ -7,8 +7,8 @@ use effdet_data::LoaderOptions;
 use effdet_data::loader::OnError;
 use effdet_data::transform::effdet_train;
 use effdet_train::{
-    Callback, Clip, CocoMetric, Control, DataLoader, DefaultModule, Ending, Engine, Error, Event, Layer,
-    Metric, RunConfig, RunFiles, Session, TrainConfig,
+    Callback, Clip, CocoMetric, Control, Curve, DataLoader, DefaultModule, Ending, Engine, Error, Event,
+    Layer, Metric, RunConfig, RunFiles, Session, TrainConfig,
 };
 use rstest::rstest;
 
@@ -103,6 +103,35 @@ fn a_monitor_or_a_part_that_there_is_none_of_is_refused_before_the_first_step() 
     assert!(error.starts_with("monitor is mAP: expected a metric of this run: AP, AP50,"), "{error}");
     let error = refused(|config| config.freeze = vec!["stage99".parse().unwrap()]);
     assert_eq!(error, "freeze is stage99: expected stem, stage0 to stage5, backbone, fpn or heads");
+}
+
+#[test]
+fn what_waits_for_a_metric_is_refused_where_there_is_none() {
+    const PLATEAU: Curve = Curve::Plateau { rate: 0.1, patience: 2, cooldown: 0, threshold: 1e-4, min: 0.0 };
+    let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let refused = |change: fn(&mut TrainConfig)| {
+        let without = |config: &mut TrainConfig| {
+            config.validate_every = 0;
+            change(config);
+        };
+        run(pictures.path(), folder.path(), 4, false, without, goes_on).unwrap_err().to_string()
+    };
+    let error = refused(|config| config.early_stop = 5);
+    assert!(error.starts_with("early_stop is 5: expected a run that is evaluated"), "{error}");
+    let error = refused(|config| config.schedule.curve = PLATEAU);
+    assert!(error.starts_with("schedule.curve.kind is plateau"), "{error}");
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_when_everything_is_done_is_finished() {
+    let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let stop = |event: &Event<'_>| match event {
+        Event::Epoch(_) => Control::Stop,
+        _ => Control::Continue,
+    };
+    let two = |config: &mut TrainConfig| config.epochs = 2;
+    assert_eq!(run(pictures.path(), folder.path(), 4, true, two, stop).unwrap(), Ending::Interrupted);
+    assert_eq!(run(pictures.path(), folder.path(), 4, true, two, stop).unwrap(), Ending::Finished);
 }
 
 #[test]

@@ -102,6 +102,7 @@ fn attempt(
         let headers = response.headers();
         let length = text(headers, "content-length").and_then(|length| length.parse::<u64>().ok());
         let range = text(headers, "content-range").and_then(content_range);
+        let in_chunks = text(headers, "transfer-encoding").is_some();
         let total = match (response.status().as_u16(), range) {
             (200, _) => {
                 // No range was asked for, or the server does not know ranges.
@@ -151,7 +152,9 @@ fn attempt(
                 have += count as u64;
                 *most = (*most).max(have);
             }
-            if total.is_some_and(|total| have < total) {
+            // An answer in chunks says where it ends; one without a length ends with its connection, whole or not.
+            let whole = if in_chunks { total } else { wanted.bytes.or(total) };
+            if whole.is_some_and(|whole| have < whole) {
                 let source = io::Error::from(io::ErrorKind::UnexpectedEof);
                 let error = network(url, source);
                 return Err(Failure::Passing { error, wait: None, progressed: have > before });

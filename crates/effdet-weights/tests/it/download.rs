@@ -128,6 +128,33 @@ fn a_cut_transfer_resumes_and_only_the_rest_is_sent() {
 }
 
 #[test]
+fn a_transfer_without_a_length_that_ends_early_resumes_where_the_length_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|request, before| {
+        let cut = (before == 0).then_some(30_000);
+        Reply { cut, unannounced: true, ..Reply::ranged(&content(), request) }
+    });
+    let of_known_length = |server: &Server| {
+        let bytes = Some(content().len() as u64);
+        WeightsEntry { bytes, ..release(&server.address) }
+    };
+    let path = store(&folder).fetch(&of_known_length(&server), &mut quiet).unwrap();
+    assert_eq!(fs::read(path).unwrap(), content());
+    let from: Vec<_> = server.requests().iter().map(Request::from).collect();
+    assert_eq!(from, [None, Some(30_000)]);
+
+    // A short answer in chunks came whole, and is something else.
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(|_, _| {
+        let page = Reply::file(b"6\r\n<html>\r\n0\r\n\r\n").header("Transfer-Encoding", "chunked");
+        Reply { unannounced: true, ..page }
+    });
+    let error = refused(&of_known_length(&server), &store(&folder), &folder);
+    assert!(error.to_string().contains("web page"), "{error}");
+    assert_eq!(server.gets(), 1);
+}
+
+#[test]
 fn a_later_call_resumes_what_an_earlier_one_left() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(|request, before| {

@@ -209,6 +209,35 @@ fn what_does_not_fit_keeps_its_initial_values_and_is_reported() {
 }
 
 #[test]
+fn values_that_are_not_finite_are_counted_in_what_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broken.safetensors");
+    let Fixture { mut kernel, shape, .. } = fixture();
+    kernel[0] = f32::NAN;
+    let mut rows = vec![0.0; 2 * ANCHORS * 2];
+    // Two values of the cat, which is kept, and one of the tv, which is not.
+    (rows[0], rows[1], rows[2]) = (f32::NAN, f32::INFINITY, f32::NAN);
+    write(
+        &path,
+        &[
+            ("conv_stem.weight", shape, kernel),
+            ("fpn.weight", vec![4], vec![f32::NEG_INFINITY; 4]),
+            ("class_net.conv_rep.weight", vec![3], vec![8.0; 3]),
+            ("class_net.predict.conv_dw.weight", vec![2], vec![9.0; 2]),
+            ("class_net.predict.conv_pw.weight", vec![ANCHORS * 2, 2], rows),
+        ],
+    );
+    let from = ClassMap::from_names(["cat", "tv"]).unwrap();
+    let to = ClassMap::from_names(["dog", "cat", "horse"]).unwrap();
+    let class_head = ClassHead::KeepShared(SharedClasses::between(&from, &to));
+    let options = TransferOptions { class_head, ..Default::default() };
+    let (_, report) = transfer_into(tiny(1, 3, 4), &Checkpoint::open(path).unwrap(), &options).unwrap();
+    let broken: Vec<_> = report.load.non_finite.iter().map(|of| (of.name.as_str(), of.count)).collect();
+    let expected = [("conv_stem.weight", 1), ("fpn.weight", 4), ("class_net.predict.conv_pw.weight", 2)];
+    assert_eq!(broken, expected);
+}
+
+#[test]
 fn the_mean_of_checkpoints_is_timms() {
     let folder = tempfile::tempdir().unwrap();
     let Fixture { several, mean, .. } = fixture();

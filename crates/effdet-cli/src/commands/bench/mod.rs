@@ -97,11 +97,11 @@ fn write_table(to: &mut impl Write, report: &Report) -> io::Result<()> {
 }
 
 fn detector(args: &BenchArgs) -> Result<Detector> {
-    let mut detector =
-        if args.detector.network.weights.is_some() { load(&args.detector, 0.0)? } else { random(args)? };
-    let threads = args.detector.threads.map_or_else(cores, usize::from);
+    let network = &args.detector.network;
+    let has_weights = network.weights.is_some() || network.pretrained;
+    let mut detector = if has_weights { load(&args.detector, 0.0)? } else { random(args)? };
     effdet::nn::native::leave_to_framework(args.composed);
-    detector.set_inference((!args.composed).then_some(threads));
+    detector.set_inference((!args.composed).then(|| threads(args)));
     Ok(detector)
 }
 
@@ -121,12 +121,16 @@ fn random(args: &BenchArgs) -> Result<Detector> {
     if let Some(classes) = labels.as_ref().map(ClassMap::len).or(network.num_classes) {
         config = config.with_num_classes(classes);
     }
+    config.mean = network.mean.map_or(config.mean, |mean| mean.0);
+    config.std = network.std.map_or(config.std, |std| std.0);
     config.decode = decode_config(&args.detector, 0.0);
     Ok(Detector::random(config, &effdet::nn::device_with_float(&args.detector.device, &args.float)?)?)
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// As many threads as are asked for, else as there are cores.
+fn threads(args: &BenchArgs) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    args.detector.threads.map_or_else(cores, usize::from)
 }
 
 fn measure(detector: &Detector, args: &BenchArgs) -> Result<Report> {
@@ -188,7 +192,7 @@ fn measure(detector: &Detector, args: &BenchArgs) -> Result<Report> {
         model: detector.config().name.clone(),
         image_size: [size.height, size.width],
         batch,
-        threads: predictor.inference().map_or_else(cores, |inference| inference.threads()),
+        threads: predictor.inference().map_or_else(|| threads(args), |inference| inference.threads()),
         device: args.detector.device.clone(),
         native,
         preprocess,

@@ -35,6 +35,8 @@ pub struct Reply {
     pub pause: Duration,
     /// State this length instead of the body's.
     pub length: Option<usize>,
+    /// State no length: the body ends with the connection.
+    pub unannounced: bool,
 }
 
 impl Reply {
@@ -145,7 +147,7 @@ fn serve<S: Read + Write>(
         let reply = handler(&request, before);
         let mut head = format!("HTTP/1.1 {} x\r\n", reply.status);
         let stated = reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        if !stated {
+        if !stated && !reply.unannounced {
             head += &format!("Content-Length: {}\r\n", reply.length.unwrap_or(reply.body.len()));
         }
         for (name, value) in &reply.headers {
@@ -164,7 +166,7 @@ fn serve<S: Read + Write>(
             stream.flush().ok()?;
             thread::sleep(reply.pause);
         }
-        if reply.cut.is_some() || reply.length.is_some() {
+        if reply.cut.is_some() || reply.length.is_some() || reply.unannounced {
             // The connection closes with it.
             return None;
         }
