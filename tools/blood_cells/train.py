@@ -53,8 +53,10 @@ def keep_reference(name, log):
 
 
 def write_page():
-    sets = sorted({folder.parent.name for folder in KEPT.glob("*/seed-*")})
-    ours = {name: {folder.name.replace("-", " "): epochs(folder) for folder in sorted(KEPT.glob(f"{name}/seed-*"))} for name in sets}
+    ours = {}
+    for file in sorted(KEPT.glob("*/seed-*/metrics.csv")):
+        run = file.parent
+        ours.setdefault(run.parent.name, {})[run.name.replace("-", " ")] = epochs(run)
     theirs = [json.loads(file.read_text()) for file in sorted((KEPT / "reference").glob("*.json"))]
     # its own script's runs first
     theirs.sort(key=lambda run: not run["name"].startswith("seed"))
