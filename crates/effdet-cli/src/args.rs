@@ -351,7 +351,7 @@ pub struct DetectorArgs {
     pub network: NetworkArgs,
 
     /// Overlap (IoU) above which the weaker of two boxes of a class is dropped; with --soft-nms of effect on `--merge nms`
-    /// alone.
+    /// alone, where there are slices.
     #[arg(long, default_value = "0.5", value_parser = fraction)]
     pub iou: f32,
 

@@ -1,6 +1,7 @@
 //! What is shown and written: table, JSON, names of annotated pictures.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -139,6 +140,30 @@ impl JsonTarget {
                 replace(path, report).with_context(|| format!("cannot write {}", path.display()))
             }
         }
+    }
+
+    /// As [`write`](Self::write), where work goes on though nobody reads standard output, as with [`show`].
+    pub fn write_if_read(&self, report: &impl Serialize) -> Result<()> {
+        let written = self.write(report);
+        match self {
+            Self::Stdout => unless_unread(written),
+            Self::File(_) => written,
+        }
+    }
+}
+
+/// Writes a result to standard output. That nobody reads it is no reason to stop: files may be wanted, and the status.
+pub fn show(result: impl Display) -> Result<()> {
+    let mut to = io::stdout().lock();
+    let written = write!(to, "{result}").and_then(|()| to.flush());
+    unless_unread(written.map_err(Into::into))
+}
+
+fn unless_unread(written: Result<()>) -> Result<()> {
+    let is_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    match written {
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_pipe) => Ok(()),
+        written => written,
     }
 }
 

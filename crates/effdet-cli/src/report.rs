@@ -1,6 +1,6 @@
 //! The numbers of an evaluation: as a table, as JSON, as plots.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::args::Metric;
 use crate::logging::{self, note};
-use crate::output::{JsonTarget, printable};
+use crate::output::{JsonTarget, printable, show};
 
 /// How an evaluation counts.
 #[derive(Debug, Clone, Copy)]
@@ -31,30 +31,6 @@ pub enum Numbers {
     Coco(Box<CocoReport>),
     Voc(VocReport),
     OpenImages(OpenImagesReport),
-}
-
-/// Writes a result to standard output. That nobody reads it is no reason to stop: files may be wanted, and the status.
-pub fn show(result: impl Display) -> Result<()> {
-    let mut to = io::stdout().lock();
-    let written = write!(to, "{result}").and_then(|()| to.flush());
-    unless_unread(written.map_err(Into::into))
-}
-
-/// Writes JSON; that nobody reads standard output is no reason to stop either.
-pub fn write_json(to: &JsonTarget, value: &impl Serialize) -> Result<()> {
-    let written = to.write(value);
-    match to {
-        JsonTarget::Stdout => unless_unread(written),
-        JsonTarget::File(_) => written,
-    }
-}
-
-fn unless_unread(written: Result<()>) -> Result<()> {
-    let is_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    match written {
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_pipe) => Ok(()),
-        written => written,
-    }
 }
 
 /// 0.3 is meant as the decimal it was typed as, not as its nearest single-precision number.
@@ -144,7 +120,7 @@ impl Numbers {
         if shows_table {
             show(self.table())?;
         }
-        json.map_or(Ok(()), |json| write_json(json, self))
+        json.map_or(Ok(()), |json| json.write_if_read(self))
     }
 }
 

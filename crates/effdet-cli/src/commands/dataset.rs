@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::args::DatasetArgs;
 use crate::logging::{note, tell};
-use crate::output::{JsonTarget, printable};
+use crate::output::{self, JsonTarget, printable};
 
 /// Some pictures could not be drawn.
 const FAILED: u8 = 1;
@@ -76,9 +76,9 @@ pub fn run(args: &DatasetArgs) -> Result<ExitCode> {
     };
     let text = text(&report, &dirt, args.split.as_deref());
     if !matches!(json, Some(JsonTarget::Stdout)) {
-        crate::report::show(&text)?;
+        output::show(&text)?;
     }
-    json.map_or(Ok(()), |json| crate::report::write_json(&json, &report))?;
+    json.map_or(Ok(()), |json| json.write_if_read(&report))?;
     if let Some(folder) = &args.plots {
         plots(folder, &report, &dataset, &text)?;
     }

@@ -40,7 +40,7 @@ pub fn run(args: &ValArgs) -> Result<ExitCode> {
         tell!("error: {}: {}", printable(&path.display().to_string()), printable(reason));
     }
     if let Some(results) = results {
-        report::write_json(&results, &coco_results(&dataset, &found))?;
+        results.write_if_read(&coco_results(&dataset, &found))?;
     }
 
     let truth = validate::ground_truth(&dataset)?;

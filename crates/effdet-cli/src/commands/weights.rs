@@ -14,9 +14,8 @@ use serde::Serialize;
 
 use crate::args::{FloatType, WeightsCommand};
 use crate::logging::{note, tell};
-use crate::output::describe;
+use crate::output::{describe, show};
 use crate::progress::Transfers;
-use crate::report::show;
 
 /// Exit status of a file that is absent or not as it should be.
 const AMISS: u8 = 1;

@@ -256,14 +256,15 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Whether a connection was made but the other side is not who it says, as far as can be told.
+/// Whether the certificate of the other side is not accepted. Other failures of TLS may pass.
 fn is_untrusted(error: &ureq::Error) -> bool {
-    match error {
+    let is_tls = match error {
         ureq::Error::Rustls(_) => true,
         // So rustls reports what it finds while it reads and writes.
         ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
         _ => false,
-    }
+    };
+    is_tls && error.to_string().contains("certificate")
 }
 
 fn as_io(error: ureq::Error) -> io::Error {
