@@ -139,15 +139,15 @@ def compare(model, arguments, folder):
             peers[name] = process
         else:
             print(f"{name}: left out", file=sys.stderr)
-    times, peaks = {"effdet": []}, {}
+    times, peaks = {"this project": []}, {}
     for _ in range(arguments.rounds):
         ours = f"{folder}/ours.json"
         command = [arguments.binary, "bench", "--model", model, "--batch", str(batch), "--threads", str(threads),
                    "--runs", str(arguments.runs), "--json", ours]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         report = json.loads(Path(ours).read_text())
-        times["effdet"].append(report["forward"]["median"])
-        peaks["effdet"] = report["peak_memory_mb"]
+        times["this project"].append(report["forward"]["median"])
+        peaks["this project"] = report["peak_memory_mb"]
         for name, process in peers.items():
             process.stdin.write(f"{arguments.runs}\n")
             process.stdin.flush()
@@ -157,7 +157,7 @@ def compare(model, arguments, folder):
     for process in peers.values():
         process.stdin.close()
         process.wait()
-    ours = statistics.median(times["effdet"])
+    ours = statistics.median(times["this project"])
     rows = []
     for name, values in times.items():
         median = statistics.median(values)
@@ -189,7 +189,7 @@ def main():
         for model in arguments.models:
             rows += compare(model, arguments, folder)
     if arguments.page:
-        head = "| model | | median ms | least ms | effdet / this | peak memory, MB |\n|---|---|---|---|---|---|\n"
+        head = "| model | | median ms | least ms | ours / theirs | peak memory, MB |\n|---|---|---|---|---|---|\n"
         kind = "" if "AVX-512" in before else ", without AVX-512"
         write_section(f"Forward pass, batch {arguments.batch}, {arguments.threads} threads{kind}", f"""
 `benches/compare/forward.py --batch {arguments.batch} --threads {arguments.threads}`: {arguments.rounds} rounds of

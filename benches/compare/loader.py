@@ -1,4 +1,4 @@
-"""Training input, effdet's PyTorch loader beside ours: decode, horizontal flip, scale jitter 0.1 to 2.0, batch.
+"""Training input, the reference's PyTorch loader beside ours: decode, horizontal flip, scale jitter 0.1 to 2.0, batch.
 
     cargo build --release -p effdet-data --example loader_speed
     python benches/compare/loader.py DIR [--side 512] [--workers 2] [--batch 8] [--epochs 3] [--page]
@@ -93,14 +93,14 @@ def main():
     binaries = args.binary or [ROOT / "target" / "release" / "examples" / "loader_speed"]
     before, runs = machine(), {}
     for _ in range(args.epochs + 1):
-        runs.setdefault("effdet's PyTorch loader", []).append(measure(effdets, args, pictures))
+        runs.setdefault("the reference's PyTorch loader", []).append(measure(effdets, args, pictures))
         for binary in binaries:
             args.binary = binary
             name = "effdet-data" if len(binaries) == 1 else f"effdet-data, {binary.name}"
             runs.setdefault(name, []).append(measure(ours, args, pictures))
     medians = {name: [statistics.median(column) for column in zip(*rows[1:])] for name, rows in runs.items()}
-    rate, time = medians["effdet's PyTorch loader"]
-    lines = ["| | pictures per second | times effdet's | processor time per picture, ms | part of effdet's |", "|---|---|---|---|---|"]
+    rate, time = medians["the reference's PyTorch loader"]
+    lines = ["| | pictures per second | times the reference's | processor time per picture, ms | part of the reference's |", "|---|---|---|---|---|"]
     lines += [
         f"| {name} | {r:.1f} | {r / rate:.2f} | {t:.2f} | 1/{time / t:.2f} |" for name, (r, t) in medians.items()
     ]

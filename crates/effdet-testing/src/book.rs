@@ -4,6 +4,8 @@
 mod readme {}
 #[doc = include_str!("../../../docs/detect.md")]
 mod detect {}
+#[doc = include_str!("../../../docs/checkpoints.md")]
+mod checkpoints {}
 #[doc = include_str!("../../../docs/serve.md")]
 mod serve {}
 #[doc = include_str!("../../../docs/formats.md")]
