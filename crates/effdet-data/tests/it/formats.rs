@@ -373,6 +373,41 @@ fn csv_finds_columns_by_name_and_reads_negatives() {
     assert!(record(&headless, "a.png").objects.is_empty());
 }
 
+#[test]
+fn flags_are_set_by_a_positive_number_or_the_word_true_in_every_format() {
+    use effdet_data::format::{csv, open_images, voc};
+
+    let picture = fixture("coco/train/a.png");
+    for (flag, is_set) in [
+        ("1", true),
+        ("1.0", true),
+        ("True", true),
+        (" TRUE ", true),
+        ("0", false),
+        ("0.0", false),
+        ("-1", false),
+        ("False", false),
+        ("no", false),
+        ("", false),
+    ] {
+        let corners = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>";
+        let object = format!("<name>cat</name><difficult>{flag}</difficult><bndbox>{corners}</bndbox>");
+        let xml = format!("<annotation><object>{object}</object></annotation>");
+        let table = format!("filename,xmin,ymin,xmax,ymax,label,group_of\na.png,1,1,9,9,cat,{flag}\n");
+        let fractions = format!(
+            "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\n{},Cat,0,1,0,1,{flag}\n",
+            picture.display()
+        );
+        let voc = voc::parse_bytes(xml.as_bytes(), "a.jpg", &lenient()).unwrap();
+        let csv = csv::parse_bytes(table.as_bytes(), "t.csv", &lenient()).unwrap();
+        let open_images = open_images::parse_bytes(fractions.as_bytes(), "t.csv", &lenient()).unwrap();
+        let [of_voc, of_csv, of_open_images] =
+            [&voc, &csv, &open_images].map(|parsed| parsed.dataset.records[0].objects[0]);
+        let found = [of_voc.is_difficult, of_csv.is_group_of, of_open_images.is_group_of];
+        assert_eq!(found, [is_set; 3], "{flag:?}");
+    }
+}
+
 #[rstest]
 #[case("image_name,x,y,w,h,label\na.png,2,3,10,12,cat\n", "no column `filename`")]
 #[case("filename;xmin;ymin;xmax;ymax;label\na.png;2;3;12;15;cat\n", "no column `label`")]
