@@ -77,7 +77,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
             Some(folder) => vec![folder],
             None => vec![
                 source.base().to_owned(),
-                table.parent().unwrap_or(source.base()).to_owned(),
+                files::folder_of(&table).to_owned(),
                 source.base().join("images"),
             ],
         };

@@ -65,7 +65,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
             let id = Path::new(draft.path.as_os_str());
             let stem = if files::is_picture_name(id) { id.with_extension("") } else { id.to_owned() };
             let found = by_stem.get(stem.file_name().unwrap_or_default()).cloned();
-            draft.path = found.unwrap_or_else(|| folder.join(stem.as_os_str()).with_extension("jpg"));
+            draft.path = found.unwrap_or_else(|| folder.join(format!("{}.jpg", stem.display())));
             draft.id = builder.distinct_id(draft.id.clone(), &draft.path, part);
             named.insert(draft.path.clone());
         }
@@ -265,7 +265,7 @@ fn find_beside(
     builder: &mut DatasetBuilder,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Option<PathBuf>, Error> {
-    let beside = tables.first().and_then(|path| path.parent()).map(Path::to_owned);
+    let beside = tables.first().map(|path| files::folder_of(path).to_owned());
     for folder in beside.into_iter().chain(folders(source)) {
         builder.reads(&folder);
         if !folder.is_dir() {

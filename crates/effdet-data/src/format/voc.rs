@@ -202,7 +202,10 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
     let labels = source.labels_path().or_else(|| source.folder(&["Annotations", "annotations"]));
     let labels = labels.unwrap_or_else(|| source.root.clone());
     let folder = source.pictures_path().or_else(|| source.folder(&["JPEGImages", "images", "Images"]));
-    let folder = folder.unwrap_or_else(|| labels.clone());
+    let folder = folder.unwrap_or_else(|| match labels.is_file() {
+        true => files::folder_of(&labels).to_owned(),
+        false => labels.clone(),
+    });
     let paths = if labels.is_file() { vec![labels.clone()] } else { files::files_in(&labels, &["xml"])? };
     if paths.is_empty() {
         return Err(Error::LabelsNotFound {
@@ -238,7 +241,7 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
         let stated = annotation.filename.rsplit(['/', '\\']).next().unwrap_or_default();
         let picture = by_name.get(std::ffi::OsStr::new(stated)).copied().or_else(|| by_stem.get(stem));
         let picture = picture.cloned().unwrap_or_else(|| match stated {
-            "" => folder.join(stem).with_extension("jpg"),
+            "" => folder.join(format!("{}.jpg", stem.to_string_lossy())),
             stated => folder.join(stated),
         });
         named.insert(picture.clone());

@@ -517,6 +517,57 @@ fn via_files_of_two_folders_keep_pictures_of_one_name_apart() {
     assert!(parsed.dirt.is_clean(), "{}", parsed.dirt);
 }
 
+#[test]
+fn one_voc_file_has_its_picture_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    picture(&folder.path().join("a.png"));
+    fs::copy(fixture("voc_devkit/VOC2007/Annotations/000001.xml"), folder.path().join("a.xml")).unwrap();
+    let source = Source::new(folder.path()).with_labels("a.xml");
+    let dataset = Format::Voc.parse(&source, &lenient()).unwrap().dataset;
+    assert_eq!((ids(&dataset), dataset.object_count()), (vec!["a".to_owned()], 1));
+    assert_eq!(dataset.records[0].path, folder.path().join("a.png"));
+}
+
+#[test]
+fn a_class_that_lists_of_pets_contradict_is_told_of_with_its_list() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(&fixture("pets"), folder.path());
+    let list = folder.path().join("annotations/test.txt");
+    fs::write(&list, "Bengal_30 6 1 2\nSphynx_1 6 1 2\n").unwrap();
+    let parsed = Format::Pets.parse(&Source::new(folder.path()), &lenient()).unwrap();
+    let found: Vec<_> = parsed.dirt.of(DirtKind::DuplicateId).collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0].file, found[0].at.as_str()), (&list, "line 2"));
+}
+
+#[rstest]
+#[case(Format::Voc, None)]
+#[case(Format::OpenImages, Some("b-bbox.csv"))]
+fn dots_in_the_name_of_a_picture_that_is_not_there_belong_to_it(
+    #[case] format: Format,
+    #[case] labels: Option<&str>,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let corners = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>";
+    let object = format!("<object><name>cat</name><bndbox>{corners}</bndbox></object>");
+    for name in ["frame.1", "frame.2"] {
+        let xml = folder.path().join(format!("{name}.xml"));
+        fs::write(xml, format!("<annotation>{object}</annotation>")).unwrap();
+    }
+    let rows = "frame.1,Cat,0,1,0,1\nframe.2,Cat,0,1,0,1\n";
+    let table = format!("ImageID,LabelName,XMin,XMax,YMin,YMax\n{rows}");
+    fs::write(folder.path().join("b-bbox.csv"), table).unwrap();
+    picture(&folder.path().join("other.png"));
+    let source = Source { labels: labels.map(PathBuf::from), ..Source::new(folder.path()) };
+    let policies = Policies::default().with(DirtKind::PictureWithoutLabels, Policy::Fix);
+    let parsed = format.parse(&source, &ParseOptions { policies, ..ParseOptions::default() }).unwrap();
+    let absent: Vec<&str> =
+        parsed.dirt.of(DirtKind::LabelsWithoutPicture).map(|dirt| dirt.detail.as_str()).collect();
+    let expected = ["frame.1.jpg", "frame.2.jpg"]
+        .map(|name| format!("{} is not there", folder.path().join(name).display()));
+    assert_eq!(absent, expected);
+}
+
 /// What becomes of pictures that all have the id 1, by path, left edge of their one object, and line.
 fn built(pictures: &[(&str, f64, u64)]) -> Parsed {
     let options = ParseOptions { pictures: PictureCheck::None, ..lenient() };
@@ -653,6 +704,35 @@ fn a_link_to_nothing_is_a_missing_picture() {
     let parsed = Format::Csv.parse(&Source::new(folder.path()), &ParseOptions::default()).unwrap();
     assert_eq!(ids(&parsed.dataset), ["a.png"]);
     assert_eq!(dirt(&parsed), [(DirtKind::LabelsWithoutPicture, "line 3", Action::Skipped)]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_called_like_a_picture_or_labels_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no mkfifo");
+        return;
+    }
+    let (send, answer) = std::sync::mpsc::channel();
+    // Whoever opens it waits for a writer, and there is none.
+    std::thread::spawn(move || {
+        let labels = Source::new(folder.path()).with_labels("pipe");
+        let errors = [
+            effdet_data::read_header(&pipe).unwrap_err(),
+            effdet_data::decode_file(&pipe, &effdet_data::DecodeLimits::default()).unwrap_err(),
+            Format::Coco.parse(&labels, &ParseOptions::default()).unwrap_err(),
+        ];
+        send.send(errors).unwrap();
+    });
+    for error in answer.recv_timeout(std::time::Duration::from_secs(60)).unwrap() {
+        assert!(
+            matches!(&error, Error::Read { source, .. } if source.to_string() == "not a file"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
