@@ -517,6 +517,92 @@ fn via_files_of_two_folders_keep_pictures_of_one_name_apart() {
     assert!(parsed.dirt.is_clean(), "{}", parsed.dirt);
 }
 
+/// A COCO file of pictures by id, with one object each, of the category of the file.
+fn coco_text(images: &[(&str, &str)], category: (i64, &str)) -> String {
+    let (id, name) = category;
+    let mut listed = Vec::new();
+    let mut annotations = Vec::new();
+    for (index, (image, file_name)) in images.iter().enumerate() {
+        listed.push(format!(r#"{{"id": {image}, "file_name": "{file_name}"}}"#));
+        annotations.push(format!(
+            r#"{{"id": {index}, "image_id": {image}, "category_id": {id}, "bbox": [{}, 2, 9, 9]}}"#,
+            20 * index
+        ));
+    }
+    format!(
+        r#"{{"images": [{}], "annotations": [{}], "categories": [{{"id": {id}, "name": "{name}"}}]}}"#,
+        listed.join(", "),
+        annotations.join(", ")
+    )
+}
+
+fn unseen() -> ParseOptions {
+    ParseOptions { pictures: PictureCheck::None, ..ParseOptions::default() }
+}
+
+#[test]
+fn a_picture_with_two_ids_is_one_record_in_its_splits() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("annotations")).unwrap();
+    for (split, images) in [
+        ("train", &[("1", "a.png"), ("2", "a.png"), ("3", "b.png")][..]),
+        // Another number, and one that is another picture's.
+        ("val", &[("7", "a.png"), ("3", "c.png")]),
+    ] {
+        let path = folder.path().join(format!("annotations/instances_{split}.json"));
+        fs::write(path, coco_text(images, (1, "cat"))).unwrap();
+    }
+    let read = |policy| {
+        let policies = Policies::default().with(DirtKind::DuplicateId, policy);
+        Format::Coco.parse(&Source::new(folder.path()), &ParseOptions { policies, ..unseen() })
+    };
+    let left = |record: &Record| record.objects.iter().map(|o| o.bbox.x1).collect::<Vec<_>>();
+    let parsed = read(Policy::Fix).unwrap();
+    let dataset = &parsed.dataset;
+    assert_eq!(ids(dataset), ["1", "3", "val/3"]);
+    assert_eq!(left(&dataset.records[0]), [0.0, 20.0], "what both splits say is there once");
+    assert_eq!((&dataset.splits["train"][..], &dataset.splits["val"][..]), (&[0, 1][..], &[0, 2][..]));
+    let expected =
+        [(DirtKind::DuplicateId, "id 2", Action::Fixed), (DirtKind::DuplicateId, "id 7", Action::Fixed)];
+    assert_eq!(dirt(&parsed), expected);
+    assert!(parsed.dirt.occurrences[0].detail.ends_with("a.png has the id 1, too"));
+
+    let skipped = read(Policy::Skip).unwrap().dataset;
+    assert_eq!((left(&skipped.records[0]), &skipped.splits["val"][..]), (vec![0.0], &[2][..]));
+    let error = read(Policy::Error).unwrap_err().to_string();
+    assert!(error.contains("instances_train.json, id 2: duplicate id"), "{error}");
+}
+
+#[test]
+fn what_is_no_class_of_the_builder_is_an_unknown_one() {
+    let (source, options) = (Source::default(), unseen());
+    let declared = effdet_core::ClassMap::from_ids([(2, "cat")]).unwrap();
+    for declared in [None, Some(declared)] {
+        let mut builder = DatasetBuilder::new("mine", &source, Corners::Pixels(Pixels::Continuous), &options);
+        let file: std::sync::Arc<Path> = Path::new("mine.txt").into();
+        let known = match declared {
+            Some(map) => {
+                builder.declare_classes(map, Default::default());
+                2
+            }
+            None => builder.class("cat", &file, At::File).unwrap().unwrap(),
+        };
+        // Nor is a picture without a path the same as another one.
+        let drafts = [0, known, known + 1, u32::MAX].into_iter().zip(1..).map(|(class, line)| {
+            let (at, corners) = (At::Line(line), [0.0, 0.0, 9.0, 9.0]);
+            let objects = vec![DraftObject { corners, class, area: None, flags: Object::default(), at }];
+            let (id, file, if_absent) = ((line as i64).into(), file.clone(), DirtKind::MissingPicture);
+            Draft { id, path: PathBuf::new(), size: None, objects, file, at, if_absent }
+        });
+        builder.extend(drafts).unwrap();
+        let parsed = builder.finish(&source).unwrap();
+        assert_eq!((parsed.dataset.records.len(), parsed.dataset.object_count()), (4, 1));
+        assert_eq!(parsed.dataset.class_map.label(parsed.dataset.records[1].objects[0].class_id), "cat");
+        let unknown = ["line 1", "line 3", "line 4"].map(|at| (DirtKind::UnknownClass, at, Action::Skipped));
+        assert_eq!(dirt(&parsed), unknown);
+    }
+}
+
 #[test]
 fn one_voc_file_has_its_picture_beside_it() {
     let folder = tempfile::tempdir().unwrap();
