@@ -721,6 +721,63 @@ fn a_picture_that_a_yolo_list_repeats_is_one_record() {
 }
 
 #[test]
+fn a_yaml_of_another_name_describes_a_yolo_set_only_if_it_speaks_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let read = || Format::Yolo.parse(&Source::new(folder.path()), &lenient());
+    picture(&folder.path().join("images/a.png"));
+    write("hyp.yaml", "lr0: 0.01\nmomentum: 0.9\n");
+    write("notes.data", "weather = fine\n");
+    write("classes.txt", "cat\ndog\n");
+    let dataset = read().unwrap().dataset;
+    assert_eq!((ids(&dataset), classes(&dataset)), (vec!["a".to_owned()], vec![(1, "cat"), (2, "dog")]));
+
+    write("set.yaml", "valid: images\nnames: [bird]\n");
+    let dataset = read().unwrap().dataset;
+    assert_eq!(dataset.splits, [("val".to_owned(), vec![0])].into());
+    assert_eq!(classes(&dataset), [(1, "bird")]);
+}
+
+#[rstest]
+#[case("null")]
+#[case("Null")]
+#[case("NULL")]
+#[case("~")]
+#[case("")]
+#[case("[]")]
+#[case("[~]")]
+fn a_null_in_a_yolo_description_is_a_split_that_is_not_there(#[case] null: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    picture(&folder.path().join("images/a.png"));
+    let read = |text: String| {
+        fs::write(folder.path().join("data.yaml"), text).unwrap();
+        Format::Yolo.parse(&Source::new(folder.path()), &lenient())
+    };
+    let nulls = format!("path: {null}\nval: {null}\ntest: {null}\nnames: [cat]\n");
+    let dataset = read(format!("train: images\n{nulls}")).unwrap().dataset;
+    assert_eq!(dataset.splits, [("train".to_owned(), vec![0])].into());
+    // An empty data set is none.
+    let error = read(nulls).unwrap_err().to_string();
+    assert!(error.contains("data.yaml, as a whole: it names no pictures"), "{error}");
+}
+
+#[rstest]
+#[case("set.yaml", "train: images\nval: gone\n", "`val`")]
+#[case("set.yaml", "train: images\nvalid: gone\n", "`valid`")]
+#[case("set.data", "train = data/gone.txt\n", "`train`")]
+#[case("set.data", "train = images\nvalid = data/gone.txt\n", "`valid`")]
+#[case("set.data", "train = images\nnames = gone.names\n", "`names`")]
+fn what_a_yolo_description_names_has_to_be_there(#[case] name: &str, #[case] text: &str, #[case] key: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    picture(&folder.path().join("images/a.png"));
+    fs::write(folder.path().join(name), text).unwrap();
+    let error = Format::Yolo.parse(&Source::new(folder.path()), &lenient()).unwrap_err();
+    assert!(matches!(error, Error::LabelsNotFound { .. }), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("gone") && error.contains(key) && error.contains(name), "{error}");
+}
+
+#[test]
 fn yolo_labels_are_found_beside_pictures_whatever_folder_the_data_set_lies_in() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("images/set");
