@@ -540,6 +540,117 @@ fn unseen() -> ParseOptions {
     ParseOptions { pictures: PictureCheck::None, ..ParseOptions::default() }
 }
 
+/// The classes `cat` and `dog` of three files in the order given, and the options they are read with.
+fn in_order(order: [usize; 3], options: &ParseOptions) -> Result<Parsed, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("annotations")).unwrap();
+    for (place, file) in order.into_iter().enumerate() {
+        let category = [(1, "cat"), (2, "cat"), (2, "dog ")][file];
+        let (id, name) = (file.to_string(), format!("{file}.png"));
+        let text = coco_text(&[(id.as_str(), name.as_str())], category);
+        fs::write(folder.path().join(format!("annotations/instances_{place}.json")), text).unwrap();
+    }
+    Format::Coco.parse(&Source::new(folder.path()), options)
+}
+
+#[rstest]
+#[case([0, 1, 2], [1, 2], 1)]
+#[case([0, 2, 1], [1, 2], 1)]
+#[case([1, 0, 2], [2, 3], 2)]
+#[case([1, 2, 0], [2, 3], 2)]
+#[case([2, 0, 1], [1, 2], 1)]
+#[case([2, 1, 0], [1, 2], 2)]
+fn classes_of_coco_files_that_number_them_differently_go_by_their_names(
+    #[case] order: [usize; 3],
+    #[case] ids: [u32; 2],
+    #[case] repeated: usize,
+) {
+    let labels = |parsed: &Parsed| {
+        let dataset = &parsed.dataset;
+        [0, 1, 2].map(|file: i64| dataset.class_map.label(record(dataset, file).objects[0].class_id))
+    };
+    let parsed = in_order(order, &unseen()).unwrap();
+    assert_eq!(labels(&parsed), ["cat", "cat", "dog"]);
+    let [cat, dog] = ids;
+    assert_eq!(classes(&parsed.dataset), [(cat, "cat"), (dog, "dog")]);
+    assert_eq!(parsed.dirt.count(DirtKind::DuplicateId), repeated, "{}", parsed.dirt);
+    assert_eq!(parsed.dirt.counts().len(), 1);
+
+    let options = ParseOptions { class_ids: ClassIds::Contiguous, ..unseen() };
+    assert_eq!(labels(&in_order(order, &options).unwrap()), ["cat", "cat", "dog"]);
+    let chosen = effdet_core::ClassMap::from_names(["dog", "cat"]).unwrap();
+    let options = ParseOptions { classes: Some(chosen), ..unseen() };
+    assert_eq!(labels(&in_order(order, &options).unwrap()), ["cat", "cat", "dog"]);
+}
+
+#[test]
+fn a_category_whose_id_or_name_is_taken_in_another_file_is_skipped_or_refused_when_asked_to() {
+    let with = |policy| ParseOptions {
+        policies: Policies::default().with(DirtKind::DuplicateId, policy),
+        ..unseen()
+    };
+    let skipped = in_order([1, 0, 2], &with(Policy::Skip)).unwrap();
+    assert_eq!(classes(&skipped.dataset), [(2, "cat")]);
+    assert_eq!((skipped.dataset.object_count(), skipped.dirt.count(DirtKind::UnknownClass)), (1, 2));
+    for (order, message) in [
+        ([1, 0, 2], "instances_1.json, id 1: duplicate id: category `cat` has the id 2, too"),
+        (
+            [1, 2, 0],
+            "instances_1.json, id 2: duplicate id: category `dog` has the id of `cat` of another file",
+        ),
+    ] {
+        let error = in_order(order, &with(Policy::Error)).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn json_files_of_other_kinds_do_not_hide_coco_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let parse = |source: Source| Format::Coco.parse(&source, &lenient());
+    let refused = |source: Source| parse(source).unwrap_err().to_string();
+    write("config.json", r#"{"a": 1, "annotations": [{"b": [NaN, "}"]}]}"#);
+    write("results.json", r#"[{"image_id": 1}]"#);
+    let error = refused(Source::new(folder.path()));
+    assert!(error.contains("no COCO instances file") && error.contains("config.json"), "{error}");
+    assert!(error.contains("results.json"), "{error}");
+
+    copy_folder(&fixture("coco_zero"), folder.path());
+    assert_eq!(parse(Source::new(folder.path())).unwrap().dataset.records.len(), 2);
+    // A folder that was named has labels of its own.
+    write("some.json", &fs::read_to_string(fixture("coco_zero/train/_annotations.coco.json")).unwrap());
+    let named = parse(Source::new(folder.path()).with_labels(".").with_pictures("train")).unwrap();
+    assert_eq!(named.dataset.splits.keys().collect::<Vec<_>>(), ["some"]);
+
+    // What was asked for, is called so or may be damaged is an error.
+    let error = refused(Source::new(folder.path()).with_labels("config.json"));
+    assert!(error.contains("config.json, as a whole: no `images`"), "{error}");
+    write("instances_train.json", r#"{"categories": []}"#);
+    let error = refused(Source::new(folder.path()));
+    assert!(error.contains("instances_train.json, as a whole: no `images`"), "{error}");
+    fs::remove_file(folder.path().join("instances_train.json")).unwrap();
+    write("train.json", r#"{"annotations": [{"id": 1}"#);
+    let error = refused(Source::new(folder.path()));
+    assert!(error.contains("train.json, byte 26: the file ends inside a value"), "{error}");
+    assert!(effdet_data::format::coco::parse_bytes(b"{}", "none.json", &lenient()).is_err());
+}
+
+#[test]
+fn coco_ids_with_zeros_in_front_are_ids_of_their_own() {
+    let text = coco_text(&[(r#""1""#, "a.png"), (r#""001""#, "b.png"), (r#"" 1""#, "c.png")], (1, " cat "));
+    let classes = Some(effdet_core::ClassMap::from_names(["cat"]).unwrap());
+    for options in [unseen(), ParseOptions { classes, ..unseen() }] {
+        let parsed = effdet_data::format::coco::parse_bytes(text.as_bytes(), "t.json", &options).unwrap();
+        let dataset = &parsed.dataset;
+        assert_eq!(ids(dataset), ["1", "001", " 1"]);
+        assert_eq!(dataset.records[0].id, RecordId::Number(1));
+        assert_eq!(boxes(record(dataset, "001")), [(1, [20.0, 2.0, 29.0, 11.0])]);
+        assert_eq!(dataset.class_map.name(1), Some("cat"));
+        assert_eq!(parsed.dirt.counts(), [(DirtKind::StringId, 2)].into(), "{}", parsed.dirt);
+    }
+}
+
 #[test]
 fn a_picture_with_two_ids_is_one_record_in_its_splits() {
     let folder = tempfile::tempdir().unwrap();
