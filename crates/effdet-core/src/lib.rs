@@ -27,6 +27,7 @@ pub mod detection;
 pub mod error;
 pub mod image_size;
 pub mod iou;
+pub mod label_text;
 pub mod letterbox;
 pub mod replacement;
 pub mod suggest;

@@ -1,6 +1,7 @@
 //! From what a format states to a clean data set: the checks that all formats share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ pub enum Corners {
 pub struct Draft {
     /// Identity in the source.
     pub id: RecordId,
-    /// Where the picture should be.
+    /// Where the picture should be. Drafts with one path are of one picture, whatever their ids, unless it is empty.
     pub path: PathBuf,
     /// Its size, if stated; one with a side of 0 counts as not stated. Where it is that of the picture on its side, as it
     /// lies in the file, the corners of the objects are, too.
@@ -60,7 +61,8 @@ pub struct Draft {
 pub struct DraftObject {
     /// `[x1, y1, x2, y2]` as stated.
     pub corners: [f64; 4],
-    /// Class, as returned by [`DatasetBuilder::class`] or declared by [`DatasetBuilder::declare_classes`].
+    /// Class, as returned by [`DatasetBuilder::class`] or declared by [`DatasetBuilder::declare_classes`] before; an object
+    /// of any other is [`DirtKind::UnknownClass`].
     pub class: u32,
     /// Area of its mask.
     pub area: Option<f32>,
@@ -81,7 +83,10 @@ pub struct DatasetBuilder<'o> {
     inverted: DirtKind,
     report: DirtReport,
     records: Vec<Record>,
+    /// The ids of a picture that has several lead to its one record.
     by_id: HashMap<RecordId, usize>,
+    /// Records by the hashes of their pictures' paths; the paths themselves stand in the records.
+    by_path: HashMap<u64, usize>,
     /// Ids of drafts that became no records, and their pictures: other pictures must not take their place in a split.
     left_out: HashMap<RecordId, PathBuf>,
     classes: Classes,
@@ -130,6 +135,7 @@ impl<'o> DatasetBuilder<'o> {
             report: DirtReport::default(),
             records: Vec::new(),
             by_id: HashMap::new(),
+            by_path: HashMap::new(),
             left_out: HashMap::new(),
             classes: options
                 .classes
@@ -254,7 +260,7 @@ impl<'o> DatasetBuilder<'o> {
         self.records.is_empty()
     }
 
-    /// Whether a record with this id is there.
+    /// Whether a record with this id, or of a picture that has this id, too, is there.
     pub fn contains(&self, id: &RecordId) -> bool {
         self.by_id.contains_key(id)
     }
@@ -392,20 +398,33 @@ impl<'o> DatasetBuilder<'o> {
             .collect()
     }
 
+    /// The record of the picture at `path`. Without a path nothing is known to be the same picture.
+    fn record_of(&self, path: &Path) -> Option<usize> {
+        let index = *self.by_path.get(&hash_of(path))?;
+        (!path.as_os_str().is_empty() && self.records[index].path == path).then_some(index)
+    }
+
     fn push(&mut self, mut draft: Draft, seen: Seen) -> Result<(), Error> {
         self.drafts += 1;
-        let first = self.by_id.get(&draft.id).copied();
+        let of_id = self.by_id.get(&draft.id).copied();
+        let first = of_id.or_else(|| self.record_of(&draft.path));
         if let Some(first) = first {
-            let earlier = &self.records[first].path;
+            let Record { id, path: earlier, size, .. } = &self.records[first];
             // What is in one picture is not in another.
             let is_same = *earlier == draft.path;
-            let detail = format!("the id {} is that of {}", draft.id, earlier.display());
+            let detail = match of_id {
+                Some(_) => format!("the id {} is that of {}", draft.id, earlier.display()),
+                None => format!("{} has the id {id}, too", earlier.display()),
+            };
+            draft.size = draft.size.or(*size);
             let (policies, kind) = (&self.options.policies, DirtKind::DuplicateId);
             let action = self.report.note_if(policies, kind, is_same, &draft.file, draft.at, detail)?;
             if action == Action::Skipped {
+                if of_id.is_none() {
+                    self.left_out.insert(draft.id, draft.path);
+                }
                 return Ok(());
             }
-            draft.size = draft.size.or(self.records[first].size);
         }
         let was_read = matches!(seen, Seen::Present(Some(_)));
         let upright = match self.check_picture(&mut draft, seen)? {
@@ -435,10 +454,15 @@ impl<'o> DatasetBuilder<'o> {
             }
         }
         match first {
-            Some(first) => self.records[first].objects.extend(objects),
+            Some(first) => {
+                self.records[first].objects.extend(objects);
+                // For the splits that name the picture by this id.
+                self.by_id.entry(draft.id).or_insert(first);
+            }
             None => {
                 let size = upright.map(|(_, header)| header.size).or(draft.size);
                 self.by_id.insert(draft.id.clone(), self.records.len());
+                self.by_path.entry(hash_of(&draft.path)).or_insert(self.records.len());
                 self.records.push(Record { id: draft.id, path: draft.path, size, objects });
             }
         }
@@ -508,6 +532,14 @@ impl<'o> DatasetBuilder<'o> {
     fn check_object(&mut self, stated: &DraftObject, draft: &Draft) -> Result<Option<Object>, Error> {
         let corners = stated.corners;
         let (file, at) = (&*draft.file, stated.at);
+        let is_class = match &self.classes {
+            Classes::Declared(map) => map.name(stated.class).is_some(),
+            Classes::Found(ids) => (1..=ids.len()).contains(&(stated.class as usize)),
+        };
+        if !is_class {
+            self.dirt(DirtKind::UnknownClass, file, at, format!("class id {}", stated.class))?;
+            return Ok(None);
+        }
         if corners.iter().any(|x| !(*x as f32).is_finite()) {
             self.dirt(DirtKind::NonFinite, file, at, describe(corners))?;
             return Ok(None);
@@ -602,6 +634,11 @@ impl<'o> DatasetBuilder<'o> {
         let detail = format!("{} and {}", box_of(twin.bbox), box_of(object.bbox));
         Ok(self.dirt(DirtKind::DuplicateBox, &draft.file, at, detail)? == Action::Skipped)
     }
+}
+
+/// By which the path of a picture is known again, in less room than the path takes.
+fn hash_of(path: &Path) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(path)
 }
 
 /// By which an object of one picture is known again in another file.

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::options::{ParseOptions, Source};
 use crate::{Error, LabelFormat, Parsed, files};
 
-/// Begins every cache file; the digit changes with the form of what follows.
-const MAGIC: &[u8; 16] = b"effdet-labels 4\n";
+/// Begins every cache file; the digit changes with the form of what follows and with what is read from the same labels.
+const MAGIC: &[u8; 16] = b"effdet-labels 5\n";
 
 /// Length in the stamp of what is not there.
 const ABSENT: u64 = u64::MAX;

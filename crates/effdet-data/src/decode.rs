@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
-use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,7 +11,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, Imag
 
 use crate::Error;
 use crate::header::webp_orientation;
-use crate::jpeg;
+use crate::{files, jpeg};
 
 /// How large a picture may be before it is refused.
 ///
@@ -36,7 +35,7 @@ impl Default for DecodeLimits {
 /// Decodes the picture in `path`, see [`decode_bytes`].
 ///
 /// # Errors
-/// [`Error::Read`] where the file cannot be read, else as [`decode_bytes`].
+/// [`Error::Read`] where the file cannot be read or is none (a folder, device or pipe), else as [`decode_bytes`].
 pub fn decode_file(path: impl AsRef<Path>, limits: &DecodeLimits) -> Result<RgbImage, Error> {
     let path = path.as_ref();
     let name = path.display().to_string();
@@ -47,9 +46,9 @@ pub fn decode_file(path: impl AsRef<Path>, limits: &DecodeLimits) -> Result<RgbI
     }
 }
 
-/// The file's bytes, or `None` if there are more than `limit` (a device has no length to look at beforehand).
+/// The file's bytes, or `None` if there are more than `limit` (not every file system states the length beforehand).
 fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = File::open(path)?;
+    let file = files::open_file(path)?;
     let length = file.metadata()?.len();
     if length > limit {
         return Ok(None);

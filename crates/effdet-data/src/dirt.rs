@@ -24,9 +24,10 @@ pub enum DirtKind {
     NonFinite,
     /// The right or lower corner is stated before the left or upper one. Fix: they are exchanged.
     SwappedCorners,
-    /// Two pictures, objects or classes with the same id, or a picture that a list names twice. Fix: entries of one
-    /// picture are joined, with what they both have once (those of different pictures are not: the later one is left out),
-    /// both objects stay, the first class stays. Skip: the later one is left out.
+    /// Two pictures, objects or classes with the same id, one picture with two ids, or a picture that a list names twice.
+    /// Fix: entries of one picture are joined, with what they both have once (those of different pictures are not: the later
+    /// one is left out), both objects stay, the first class stays (a class of another file gets another id). Skip: the later
+    /// one is left out.
     DuplicateId,
     /// Two boxes of a picture and class with an IoU above 0.9. Fix: both stay. Skip: the later one is left out.
     DuplicateBox,

@@ -20,12 +20,23 @@ pub(crate) fn unreadable(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
     move |source| Error::Read { name: path.display().to_string(), source }
 }
 
+/// Opens what is a file. A device may never end, and opening a pipe already waits for whoever writes to it.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    match fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::other("not a file")),
+    }
+}
+
 pub(crate) fn open(path: &Path) -> Result<File, Error> {
-    let file = File::open(path).map_err(unreadable(path))?;
-    // A device or pipe may never end.
-    match file.metadata().map_err(unreadable(path))?.is_file() {
-        true => Ok(file),
-        false => Err(unreadable(path)(io::Error::other("not a file"))),
+    open_file(path).map_err(unreadable(path))
+}
+
+/// The folder that a file lies in. The parent of a bare name is empty and means the current folder.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Size and format of a picture from its header alone.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -9,7 +8,7 @@ use effdet_core::ImageSize;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use crate::Error;
+use crate::{Error, files};
 
 /// What a header may make a decoder allocate.
 const MAX_ALLOC: u64 = 16 << 20;
@@ -48,15 +47,7 @@ impl PictureHeader {
 /// The kinds of [`decode_file`](crate::decode_file) that a header can cause.
 pub fn read_header(path: impl AsRef<Path>) -> Result<PictureHeader, Error> {
     let path = path.as_ref();
-    let name = path.display().to_string();
-    let file = File::open(path).and_then(|file| match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("not a file")),
-    });
-    match file {
-        Ok(file) => header(BufReader::new(file), &name),
-        Err(source) => Err(Error::Read { name, source }),
-    }
+    header(BufReader::new(files::open(path)?), &path.display().to_string())
 }
 
 /// Reads the header of an encoded picture; `name` stands in the errors.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use effdet_core::ClassMap;
 use serde::{Deserialize, Serialize};
 
-use crate::Policies;
+use crate::{Policies, files};
 
 /// Where a data set is.
 ///
@@ -65,7 +65,7 @@ impl Source {
 
     /// The folder that the paths of the labels start from.
     pub(crate) fn base(&self) -> &Path {
-        if self.root.is_file() { self.root.parent().unwrap_or(&self.root) } else { &self.root }
+        if self.root.is_file() { files::folder_of(&self.root) } else { &self.root }
     }
 }
 
@@ -160,4 +160,21 @@ pub enum PetsLabels {
     Breed,
     /// `cat` or `dog`, as the XML files say.
     Species,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_paths_of_labels_start_from_the_folder_of_a_file_that_is_the_root() {
+        // Tests run in the folder of the crate.
+        for (root, base) in
+            [("Cargo.toml", "."), ("./Cargo.toml", "."), ("src/lib.rs", "src"), ("src", "src"), ("", "")]
+        {
+            let source = Source::new(root);
+            assert_eq!(source.base(), Path::new(base), "{root:?}");
+            assert!(root.is_empty() || source.base().is_dir());
+        }
+    }
 }

@@ -63,6 +63,18 @@ pub struct Finding {
     pub examples: Vec<String>,
 }
 
+impl Finding {
+    /// Keeps an example where there is room for it and it is none of those that are there.
+    fn keep(&mut self, example: impl fmt::Display) {
+        if self.examples.len() < EXAMPLES {
+            let example = example.to_string();
+            if !self.examples.contains(&example) {
+                self.examples.push(example);
+            }
+        }
+    }
+}
+
 /// Everything found in the input, by kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -90,20 +102,14 @@ impl Findings {
         }
         let finding = self.0.entry(kind).or_default();
         finding.count += count;
-        if finding.examples.len() < EXAMPLES {
-            let example = example.to_string();
-            if !finding.examples.contains(&example) {
-                finding.examples.push(example);
-            }
-        }
+        finding.keep(example);
     }
 
     pub(crate) fn extend(&mut self, other: &Self) {
         for (kind, finding) in &other.0 {
             let ours = self.0.entry(*kind).or_default();
             ours.count += finding.count;
-            let room = EXAMPLES.saturating_sub(ours.examples.len());
-            ours.examples.extend(finding.examples.iter().take(room).cloned());
+            finding.examples.iter().for_each(|example| ours.keep(example));
         }
     }
 }
@@ -115,5 +121,26 @@ impl fmt::Display for Findings {
             writeln!(f, "{} {kind} ({})", finding.count, finding.examples.join(", "))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_stand_once_each_however_findings_come_together() {
+        let kind = FindingKind::MissingArea;
+        let found = |ids: std::ops::Range<usize>| {
+            let mut findings = Findings::default();
+            ids.for_each(|id| findings.add(kind, 1, id));
+            findings
+        };
+        let mut all = found(0..3);
+        all.extend(&found(1..4));
+        let finding = all.get(kind).unwrap();
+        assert_eq!((finding.count, finding.examples.join(" ")), (6, "0 1 2 3".to_owned()));
+        all.extend(&found(100..120));
+        assert_eq!(all.get(kind).unwrap().examples.len(), EXAMPLES);
     }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use effdet_core::label_text::{may_hold_non_finite, without_non_finite};
 use rayon::prelude::*;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -128,9 +129,19 @@ impl<R: Read> JsonReader<R> {
                     self.position += values.byte_offset();
                     return Ok(value);
                 }
-                Some(Err(source)) if self.at_end || !source.is_eof() => {
-                    return Err(Error::Json { path: self.path.clone(), place: place.into(), source });
-                }
+                Some(Err(source)) if self.at_end || !source.is_eof() => match parse_again(rest, source) {
+                    Some(Ok((value, length))) => {
+                        self.position += length;
+                        return Ok(value);
+                    }
+                    Some(Err(source)) => {
+                        return Err(Error::Json { path: self.path.clone(), place: place.into(), source });
+                    }
+                    None if self.at_end => {
+                        return Err(self.layout(format!("{place}: the file ends too early")));
+                    }
+                    None => self.fill(self.rest().len() * 2 + WINDOW)?,
+                },
                 None if self.at_end => return Err(self.layout(format!("{place}: the file ends too early"))),
                 _ => self.fill(self.rest().len() * 2 + WINDOW)?,
             }
@@ -255,6 +266,46 @@ fn blank_length(bytes: &[u8]) -> usize {
     bytes.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t')).unwrap_or(bytes.len())
 }
 
+/// Length of the value at the start of `bytes`, with the white space before it, if it ends there; found by brackets and
+/// commas alone.
+fn value_length(bytes: &[u8]) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for (i, byte) in bytes.iter().enumerate().skip(blank_length(bytes)) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth == 1 => return Some(i + 1),
+            b'}' | b']' if depth > 1 => depth -= 1,
+            b'}' | b']' | b',' | b' ' | b'\n' | b'\r' | b'\t' if depth == 0 => return Some(i),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Parses the value at the start of `bytes` once more, for which there is `error`, with nulls for the `NaN` and `Infinity`
+/// that Python writes, and tells its length. The error is the same if there are none; `None` if they may go on behind
+/// `bytes`.
+fn parse_again<T: DeserializeOwned>(
+    bytes: &[u8],
+    error: serde_json::Error,
+) -> Option<Result<(T, usize), serde_json::Error>> {
+    if !error.is_syntax() {
+        return Some(Err(error));
+    }
+    match value_length(bytes) {
+        Some(length) => Some(match without_non_finite(&bytes[..length]) {
+            Some(clean) => serde_json::from_slice(&clean).map(|value| (value, length)),
+            None => Err(error),
+        }),
+        None if may_hold_non_finite(bytes) => None,
+        None => Some(Err(error)),
+    }
+}
+
 /// Guesses where records begin: a `{` behind `},`. A guess may be wrong (inside a text, or in a nested list);
 /// the run before it then does not end there.
 fn run_starts(bytes: &[u8], parts: usize) -> Vec<usize> {
@@ -281,15 +332,19 @@ fn parse_run<T: DeserializeOwned, C: Collect<T>>(bytes: &[u8], start: usize, nex
             Some(next) if run.end > next => run.stop = Stop::Overrun,
             _ => {
                 let mut values = serde_json::Deserializer::from_slice(&bytes[run.end..]).into_iter::<T>();
-                let record = match values.next() {
-                    Some(Ok(record)) => record,
-                    Some(Err(error)) if !error.is_eof() => {
-                        run.stop = Stop::Json(error);
-                        return run;
-                    }
+                let (record, length) = match values.next() {
+                    Some(Ok(record)) => (record, values.byte_offset()),
+                    Some(Err(error)) if !error.is_eof() => match parse_again(&bytes[run.end..], error) {
+                        Some(Ok(read)) => read,
+                        Some(Err(error)) => {
+                            run.stop = Stop::Json(error);
+                            return run;
+                        }
+                        None => return run,
+                    },
                     _ => return run,
                 };
-                let mut end = run.end + values.byte_offset();
+                let mut end = run.end + length;
                 end += blank_length(&bytes[end..]);
                 let Some(separator) = bytes.get(end) else { return run };
                 end += 1;
@@ -393,8 +448,24 @@ mod tests {
     }
 
     #[test]
+    fn what_python_writes_for_numbers_that_are_none_is_null_wherever_it_is_cut() {
+        type Numbers = Vec<Vec<Option<f64>>>;
+        let text = b"[[1, NaN], [-Infinity, Infinity], [2]]";
+        for length in 0..text.len() {
+            let start = &text[..length];
+            let mut reader = JsonReader::new(start, Path::new("x"));
+            assert!(reader.array::<Vec<Option<f64>>, Numbers>("list").is_err(), "{length}");
+            // What is not all there is no error of a run, but read again when there is more.
+            let run = parse_run::<Vec<Option<f64>>, Numbers>(start, length.min(1), None);
+            assert!(matches!(run.stop, Stop::EndOfWindow), "{length}");
+        }
+        let read: Numbers = JsonReader::new(Trickle(text), Path::new("x")).array("list").unwrap();
+        assert_eq!(read, [vec![Some(1.0), None], vec![None, None], vec![Some(2.0)]]);
+    }
+
+    #[test]
     fn keys_that_are_not_asked_for_are_skipped() {
-        let text = r#"{"info": {"a": [1, "]}"]}, "n\u0075mbers": [4, 5], "rest": null}"#;
+        let text = r#"{"info": {"a": [1, "]}", NaN]}, "n\u0075mbers": [4, 5], "loss": NaN, "rest": null}"#;
         let mut found: Vec<i64> = Vec::new();
         JsonReader::new(Trickle(text.as_bytes()), Path::new("x"))
             .object(|reader, key| {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use effdet_core::{ClassMap, ImageSize};
 
-use super::Parsed;
 use super::coco_json::{AnnotationJson, CategoryJson, ImageJson, elements, stream_error};
 use super::json_stream::Stream;
+use super::{Parsed, refused};
 use crate::Error;
 use crate::builder::{Corners, DatasetBuilder, Draft, DraftObject};
 use crate::dirt::{Action, At, DirtKind};
@@ -20,19 +20,24 @@ use crate::record::{Object, RecordId};
 
 /// Reads COCO instances files.
 ///
-/// [`Source::labels`] is a file or a folder of them; by default `annotations/instances_*.json`, else any JSON in
-/// `annotations`, in the root, or `_annotations.coco.json` in the folders of the splits. Several files make one data
-/// set, each a split: `instances_train2017.json` is `train2017`. Pictures are looked for in the folder of the
+/// [`Source::labels`] is a file or a folder of them; by default `annotations/instances_*.json`, else any JSON with
+/// `images` in `annotations`, in the root, or `_annotations.coco.json` in the folders of the splits. Several files make one
+/// data set, each a split: `instances_train2017.json` is `train2017`. Pictures are looked for in the folder of the
 /// split, below `images` or not, in `images`, beside the file and in the root. Where two files give different pictures
 /// one id, that of the later file becomes a text with the split before it (`val/1`). A picture that two files describe is
-/// one record in both splits, with what they both say of it once, and [`DirtKind::DuplicateId`].
+/// one record in both splits, with what they both say of it once, and [`DirtKind::DuplicateId`]; so is one that a file lists
+/// under two ids.
+///
+/// Category ids are those of their file, and classes are told apart by their names. A class has the id of the first file
+/// that names it. Where that is another class's it has one that a later file gives it, or the next one above all that are
+/// stated; this, too, and another id for a class that was named before, is [`DirtKind::DuplicateId`].
 ///
 /// Crowds are kept and marked; `ignore` is kept as [`Object::is_ignored`]; polygons and masks are passed over, of them
 /// only `area` is taken. Category ids keep their gaps unless [`ClassIds::Contiguous`] is asked for. Files are
 /// read in pieces, so that memory goes with the number of boxes.
 ///
 /// # Errors
-/// No file, a file that is no JSON object with arrays of objects, and dirt whose policy is an error.
+/// No file, a file that is no JSON object with `images` and arrays of objects, and dirt whose policy is an error.
 ///
 /// # Reference
 /// pycocotools `COCO` (which keeps the polygons) and effdet's `CocoParser` (which drops `ignore`d objects and those
@@ -53,8 +58,8 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         files.push(read(reader, &path, &mut builder)?);
     }
     let classes = declare_classes(&mut builder, &mut files, options)?;
-    for file in files {
-        add(&mut builder, file, &classes, source)?;
+    for (file, classes) in files.into_iter().zip(&classes) {
+        add(&mut builder, file, classes, source)?;
     }
     builder.finish(source)
 }
@@ -70,11 +75,14 @@ pub fn parse_bytes(bytes: &[u8], name: &str, options: &ParseOptions) -> Result<P
     let mut builder = DatasetBuilder::new("coco", &source, Corners::Pixels(pixels), &options).states_sizes();
     let mut files = vec![read(bytes, Path::new(name), &mut builder)?];
     let classes = declare_classes(&mut builder, &mut files, &options)?;
-    for file in files {
-        add(&mut builder, file, &classes, &source)?;
+    for (file, classes) in files.into_iter().zip(&classes) {
+        add(&mut builder, file, classes, &source)?;
     }
     builder.finish(&source)
 }
+
+/// The key that makes a JSON an instances file.
+const IMAGES: &str = "images";
 
 /// The useful part of one file.
 struct File {
@@ -118,16 +126,20 @@ fn read(reader: impl Read, path: &Path, builder: &mut DatasetBuilder) -> Result<
     let mut stream = Stream::new(reader);
     stream.open().map_err(failed)?;
     let mut first = true;
+    let mut has_images = false;
     while let Some(key) = stream.key(first).map_err(failed)? {
         first = false;
         match key.as_str() {
-            "images" => elements(&mut stream, &key, path, builder, |builder, index, json: ImageJson| {
-                let at = place(Some(&json.id), index);
-                let Some(id) = number_of(builder, json.id, path, at)? else { return Ok(()) };
-                let size = size(json.width, json.height);
-                file.images.push((id, Image { file_name: json.file_name, size }));
-                Ok(())
-            })?,
+            IMAGES => {
+                has_images = true;
+                elements(&mut stream, &key, path, builder, |builder, index, json: ImageJson| {
+                    let at = place(Some(&json.id), index);
+                    let Some(id) = number_of(builder, json.id, path, at)? else { return Ok(()) };
+                    let size = size(json.width, json.height);
+                    file.images.push((id, Image { file_name: json.file_name, size }));
+                    Ok(())
+                })?;
+            }
             "categories" => {
                 elements(&mut stream, &key, path, builder, |builder, index, json: CategoryJson| {
                     let at = place(Some(&json.id), index);
@@ -188,14 +200,35 @@ fn read(reader: impl Read, path: &Path, builder: &mut DatasetBuilder) -> Result<
             _ => stream.skip().map_err(failed)?,
         }
     }
-    Ok(file)
+    if has_images { Ok(file) } else { Err(refused(path, "no `images`; is this an instances file?")) }
+}
+
+/// Whether a file can be an instances file. One that is damaged before it says so is an error, and not taken for another
+/// kind of JSON.
+fn can_be_instances(path: &Path) -> Result<bool, Error> {
+    let failed = |error| stream_error(error, path);
+    let mut stream = Stream::new(files::open(path)?);
+    if let Err(error) = stream.open() {
+        // A list, of results for example.
+        return if stream.enter_array().map_err(failed)? { Ok(false) } else { Err(failed(error)) };
+    }
+    let mut first = true;
+    while let Some(key) = stream.key(first).map_err(failed)? {
+        if key == IMAGES {
+            return Ok(true);
+        }
+        first = false;
+        stream.skip().map_err(failed)?;
+    }
+    Ok(false)
 }
 
 fn place(id: Option<&RecordId>, index: usize) -> At {
     id.and_then(RecordId::number).map_or(At::Entry(index), At::Id)
 }
 
-/// The id, with a number in a string read as the number; `None` if it is to be skipped.
+/// The id, with a number in a string read as the number; `None` if it is to be skipped. With zeros in front it stays a
+/// text: `1` and `001` are two pictures.
 fn number_of(
     builder: &mut DatasetBuilder,
     id: RecordId,
@@ -203,7 +236,8 @@ fn number_of(
     at: At,
 ) -> Result<Option<RecordId>, Error> {
     if let RecordId::Text(text) = &id
-        && let Ok(number) = text.trim().parse::<i64>()
+        && let Ok(number) = text.parse::<i64>()
+        && number.to_string() == *text
     {
         let action = builder.dirt(DirtKind::StringId, path, at, format!("\"{text}\" for {number}"))?;
         return Ok((action == Action::Fixed).then_some(RecordId::Number(number)));
@@ -216,74 +250,99 @@ fn size(width: Option<f64>, height: Option<f64>) -> Option<ImageSize> {
     Some(ImageSize::new(side(height?)?, side(width?)?))
 }
 
-/// Declares the classes of all files; returns class by category id, with the name where there is no such class.
+/// The classes by the category ids of one file, or their names where there are no such classes.
+type Classes = HashMap<i64, Result<u32, String>>;
+
+/// A class as the files name it.
+struct Named {
+    name: String,
+    /// The ids that files give it, the first one first.
+    stated: Vec<i64>,
+    /// The first file that names it.
+    file: Arc<Path>,
+}
+
+/// Declares the classes of all files; returns them for each file.
 fn declare_classes(
     builder: &mut DatasetBuilder,
     files: &mut [File],
     options: &ParseOptions,
-) -> Result<HashMap<i64, Result<u32, String>>, Error> {
-    let mut names: BTreeMap<i64, String> = BTreeMap::new();
-    // Another id of a name that was there before.
-    let mut aliases: Vec<(i64, i64)> = Vec::new();
-    let mut ids: HashMap<String, i64> = HashMap::new();
-    for (number, file) in files.iter_mut().enumerate() {
+) -> Result<Vec<Classes>, Error> {
+    let mut named: Vec<Named> = Vec::new();
+    let mut by_name: HashMap<String, usize> = HashMap::new();
+    // Classes by the ids that are theirs.
+    let mut owners: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut of_files: Vec<HashMap<i64, usize>> = Vec::with_capacity(files.len());
+    for file in files.iter_mut() {
         let path = file.path.clone();
-        let mut here: HashMap<i64, ()> = HashMap::new();
+        let mut here: HashMap<i64, usize> = HashMap::new();
         for (id, name) in std::mem::take(&mut file.categories) {
-            let again = here.insert(id, ()).is_some();
-            match (names.get(&id), ids.get(&name)) {
-                (Some(first), _) if again || *first != name => {
-                    if !again && number > 0 {
-                        return Err(Error::Labels {
-                            path: path.to_path_buf(),
-                            at: format!("category {id}"),
-                            reason: format!("it is `{name}` here and `{first}` in another file"),
-                        });
-                    }
-                    let detail = format!("category `{name}` has the id of `{first}`");
-                    builder.dirt(DirtKind::DuplicateId, &path, At::Id(id), detail)?;
-                }
-                (Some(_), _) => {}
-                (None, Some(first)) => {
-                    let first = *first;
-                    let detail = format!("category `{name}` has the id {first}, too");
-                    if builder.dirt(DirtKind::DuplicateId, &path, At::Id(id), detail)? == Action::Fixed {
-                        aliases.push((id, first));
-                    }
-                }
-                (None, None) => {
-                    ids.insert(name.clone(), id);
-                    names.insert(id, name);
-                }
+            let name = name.trim();
+            if let Some(first) = here.get(&id) {
+                let detail = format!("category `{name}` has the id of `{}`", named[*first].name);
+                builder.dirt(DirtKind::DuplicateId, &path, At::Id(id), detail)?;
+                continue;
             }
+            let known = by_name.get(name).copied();
+            let detail = match (known, owners.get(&id).copied()) {
+                (Some(class), Some(owner)) if class == owner => None,
+                (_, Some(owner)) => {
+                    Some(format!("category `{name}` has the id of `{}` of another file", named[owner].name))
+                }
+                (Some(class), None) => {
+                    Some(format!("category `{name}` has the id {}, too", named[class].stated[0]))
+                }
+                (None, None) => None,
+            };
+            if let Some(detail) = detail
+                && builder.dirt(DirtKind::DuplicateId, &path, At::Id(id), detail)? == Action::Skipped
+            {
+                continue;
+            }
+            let class = known.unwrap_or(named.len());
+            if known.is_none() {
+                by_name.insert(name.to_owned(), class);
+                owners.entry(id).or_insert(class);
+                named.push(Named { name: name.to_owned(), stated: Vec::new(), file: path.clone() });
+            }
+            named[class].stated.push(id);
+            here.insert(id, class);
         }
+        of_files.push(here);
     }
-    let path = files.first().map_or_else(PathBuf::new, |file| file.path.to_path_buf());
-    let mut classes: HashMap<i64, Result<u32, String>> = HashMap::new();
+    give_ids(&named, &mut owners);
+
+    let mut classes: Vec<Option<Result<u32, String>>> = vec![None; named.len()];
     match &options.classes {
         Some(map) => {
             let mut sources = BTreeMap::new();
-            for (id, name) in names {
-                let class = map.id(&name).ok_or(name);
-                if let Ok(class) = &class {
-                    sources.insert(*class, RecordId::Number(id));
+            for (id, class) in owners {
+                let name = &named[class].name;
+                let found = map.id(name).ok_or_else(|| name.clone());
+                if let Ok(found) = &found {
+                    sources.insert(*found, RecordId::Number(id));
                 }
-                classes.insert(id, class);
+                classes[class] = Some(found);
             }
             builder.name_sources(sources);
         }
         None => {
             let mut shift = 0;
-            if options.class_ids == ClassIds::AsStated && names.contains_key(&0) {
-                let detail = format!("category `{}`", names.get(&0).map_or("", String::as_str));
-                match builder.dirt(DirtKind::ClassIdZero, &path, At::Id(0), detail)? {
+            if options.class_ids == ClassIds::AsStated
+                && let Some(zero) = owners.get(&0)
+            {
+                let Named { name, file, .. } = &named[*zero];
+                let detail = format!("category `{name}`");
+                match builder.dirt(DirtKind::ClassIdZero, file, At::Id(0), detail)? {
                     Action::Fixed => shift = 1,
-                    _ => drop(names.remove(&0)),
+                    _ => {
+                        owners.remove(&0);
+                    }
                 }
             }
-            let mut declared = Vec::with_capacity(names.len());
+            let mut declared = Vec::with_capacity(owners.len());
             let mut sources = BTreeMap::new();
-            for (index, (source_id, name)) in (1u32..).zip(names) {
+            for (index, (source_id, class)) in (1u32..).zip(owners) {
                 let id = match options.class_ids {
                     ClassIds::Contiguous => Some(index),
                     ClassIds::AsStated => source_id
@@ -291,35 +350,50 @@ fn declare_classes(
                         .and_then(|id| u32::try_from(id).ok())
                         .filter(|id| *id > 0),
                 };
+                let Named { name, file, .. } = &named[class];
                 let Some(id) = id else {
                     return Err(Error::Labels {
-                        path,
+                        path: file.to_path_buf(),
                         at: format!("category {source_id}"),
                         reason: "the id is no class id; ask for contiguous ones".to_owned(),
                     });
                 };
-                classes.insert(source_id, Ok(id));
+                classes[class] = Some(Ok(id));
                 sources.insert(id, RecordId::Number(source_id));
-                declared.push((id, name));
+                declared.push((id, name.clone()));
             }
-            let map = ClassMap::from_ids(declared)
-                .map_err(|source| Error::Classes { path: path.clone(), source })?;
+            let path = files.first().map_or_else(PathBuf::new, |file| file.path.to_path_buf());
+            let map = ClassMap::from_ids(declared).map_err(|source| Error::Classes { path, source })?;
             builder.declare_classes(map, sources);
         }
     }
-    for (alias, first) in aliases {
-        if let Some(class) = classes.get(&first).cloned() {
-            classes.insert(alias, class);
+    let of_file = |here: HashMap<i64, usize>| -> Classes {
+        here.into_iter().filter_map(|(id, class)| Some((id, classes[class].clone()?))).collect()
+    };
+    Ok(of_files.into_iter().map(of_file).collect())
+}
+
+/// Gives an id to each class whose first one is another class's: the first of its others that is free, or else the next one
+/// above all that are stated.
+fn give_ids(named: &[Named], owners: &mut BTreeMap<i64, usize>) {
+    let highest = named.iter().flat_map(|class| &class.stated).max().copied().unwrap_or_default().max(0);
+    // What is free below serves where they reach the end of the numbers.
+    let mut fresh = (highest.saturating_add(1)..=i64::MAX).chain(1..=highest);
+    for (class, Named { stated, .. }) in named.iter().enumerate() {
+        if owners.get(&stated[0]) != Some(&class) {
+            let own = stated.iter().copied().find(|id| !owners.contains_key(id));
+            if let Some(id) = own.or_else(|| fresh.find(|id| !owners.contains_key(id))) {
+                owners.insert(id, class);
+            }
         }
     }
-    Ok(classes)
 }
 
 /// Hands the pictures of one file, each with its annotations, to the builder.
 fn add(
     builder: &mut DatasetBuilder,
     mut file: File,
-    classes: &HashMap<i64, Result<u32, String>>,
+    classes: &Classes,
     source: &Source,
 ) -> Result<(), Error> {
     let path = file.path.clone();
@@ -443,15 +517,16 @@ fn drop_repeated_ids(builder: &mut DatasetBuilder, file: &mut File) -> Result<()
 }
 
 fn label_files(source: &Source, builder: &mut DatasetBuilder) -> Result<Vec<PathBuf>, Error> {
-    let not_found = |path: &Path| Error::LabelsNotFound {
-        path: path.to_owned(),
-        what: "no COCO instances file (.json) here".to_owned(),
-    };
+    // JSON files of other kinds that were found in search of instances files.
+    let mut others = Vec::new();
     let given = source.labels_path().or_else(|| source.root.is_file().then(|| source.root.clone()));
     if let Some(path) = given {
         builder.reads(&path);
-        let found = if path.is_dir() { files::files_in(&path, &["json"])? } else { vec![path.clone()] };
-        return if found.is_empty() { Err(not_found(&path)) } else { Ok(found) };
+        if !path.is_dir() {
+            return Ok(vec![path]);
+        }
+        let found = instances_among(files::files_in(&path, &["json"])?, builder, &mut others)?;
+        return if found.is_empty() { Err(not_found(&path, &others)) } else { Ok(found) };
     }
     for folder in [source.root.join("annotations"), source.root.clone()] {
         builder.reads(&folder);
@@ -459,11 +534,10 @@ fn label_files(source: &Source, builder: &mut DatasetBuilder) -> Result<Vec<Path
             continue;
         }
         let mut found = files::files_in(&folder, &["json"])?;
-        let is_instances =
-            |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("instances"));
-        if found.iter().any(is_instances) {
-            found.retain(is_instances);
+        if found.iter().any(|path| is_called_instances(path)) {
+            found.retain(|path| is_called_instances(path));
         }
+        let found = instances_among(found, builder, &mut others)?;
         if !found.is_empty() {
             return Ok(found);
         }
@@ -478,7 +552,45 @@ fn label_files(source: &Source, builder: &mut DatasetBuilder) -> Result<Vec<Path
         }
     }
     found.sort_unstable();
-    if found.is_empty() { Err(not_found(&source.root)) } else { Ok(found) }
+    if found.is_empty() { Err(not_found(&source.root, &others)) } else { Ok(found) }
+}
+
+fn is_called_instances(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("instances"))
+}
+
+/// The instances files among JSON files; the rest goes to `others`. What is called one is taken for one unseen, and an
+/// error later if it is none.
+fn instances_among(
+    paths: Vec<PathBuf>,
+    builder: &mut DatasetBuilder,
+    others: &mut Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    for path in paths {
+        if is_called_instances(&path) || can_be_instances(&path)? {
+            found.push(path);
+        } else {
+            builder.reads(&path);
+            others.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn not_found(path: &Path, others: &[PathBuf]) -> Error {
+    /// Names that a message has room for.
+    const NAMED: usize = 5;
+    let mut what = "no COCO instances file (.json) here".to_owned();
+    if !others.is_empty() {
+        let mut names: Vec<String> =
+            others.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+        if others.len() > NAMED {
+            names.push(format!("{} more", others.len() - NAMED));
+        }
+        what = format!("{what}; without `images`: {}", names.join(", "));
+    }
+    Error::LabelsNotFound { path: path.to_owned(), what }
 }
 
 /// `train2017` of `instances_train2017.json`, `train` of `train/_annotations.coco.json`.
@@ -505,7 +617,7 @@ fn picture_folder(
         None => vec![base.join(split), base.join("images").join(split), base.join("images")],
     };
     if source.pictures.is_none() {
-        folders.extend(labels.parent().map(Path::to_owned));
+        folders.push(files::folder_of(labels).to_owned());
         folders.push(base.to_owned());
     }
     let has_picture =

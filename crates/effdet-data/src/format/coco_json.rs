@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
+use effdet_core::label_text::without_non_finite;
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
@@ -134,36 +135,4 @@ fn element<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
         None => Err(error.to_string()),
     })
-}
-
-/// The JSON with the `NaN` and `Infinity` that Python writes replaced by null, if there are any.
-fn without_non_finite(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut clean = Vec::with_capacity(bytes.len());
-    let (mut rest, mut in_string, mut found) = (bytes, false, false);
-    while let Some((&byte, tail)) = rest.split_first() {
-        if in_string {
-            clean.push(byte);
-            rest = tail;
-            if byte == b'\\' {
-                if let Some((&escaped, tail)) = rest.split_first() {
-                    clean.push(escaped);
-                    rest = tail;
-                }
-            } else if byte == b'"' {
-                in_string = false;
-            }
-            continue;
-        }
-        let literal = [&b"NaN"[..], b"Infinity", b"-Infinity"].into_iter().find(|l| rest.starts_with(l));
-        if let Some(literal) = literal {
-            clean.extend_from_slice(b"null");
-            rest = &rest[literal.len()..];
-            found = true;
-            continue;
-        }
-        in_string = byte == b'"';
-        clean.push(byte);
-        rest = tail;
-    }
-    found.then_some(clean)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use csv::StringRecord;
 use effdet_core::ImageSize;
+use effdet_core::label_text::is_set;
 
 use super::open_images::csv_error;
 use super::{Parsed, parse_number, split_in};
@@ -76,7 +77,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
             Some(folder) => vec![folder],
             None => vec![
                 source.base().to_owned(),
-                table.parent().unwrap_or(source.base()).to_owned(),
+                files::folder_of(&table).to_owned(),
                 source.base().join("images"),
             ],
         };
@@ -262,12 +263,7 @@ fn read(
         let area = columns.area.and_then(&mut number).map(|area| area as f32);
         let score = columns.score.and_then(&mut number).map(|score| score as f32);
         let Some(class) = builder.class(class.unwrap_or_default(), path, at)? else { continue };
-        let is_set = |which: usize| {
-            let text = columns.flags[which].and_then(get);
-            text.is_some_and(|text| {
-                text.eq_ignore_ascii_case("true") || text.parse().is_ok_and(|x: f64| x > 0.0)
-            })
-        };
+        let is_set = |which: usize| columns.flags[which].and_then(get).is_some_and(is_set);
         let flags = Object {
             score,
             is_crowd: is_set(0),

@@ -80,9 +80,39 @@ impl<R: Read> Stream<R> {
         Ok(Some(key))
     }
 
-    /// Skips a value.
+    /// Skips a value, without holding it as a whole.
     pub(super) fn skip(&mut self) -> Result<(), StreamError> {
-        self.value().map(drop)
+        match self.peek()? {
+            Some(b'{') => self.skip_nested(b'{', b'}'),
+            Some(b'[') => self.skip_nested(b'[', b']'),
+            _ => self.value().map(drop),
+        }
+    }
+
+    /// Skips an object or array, by brackets of its own kind alone.
+    fn skip_nested(&mut self, open: u8, close: u8) -> Result<(), StreamError> {
+        let mut depth = 0usize;
+        loop {
+            let rest = &self.buffer[self.position..];
+            let Some(next) = memchr::memchr3(b'"', open, close, rest) else {
+                self.position = self.buffer.len();
+                if !self.fill()? {
+                    return Err(self.error("the file ends inside a value"));
+                }
+                continue;
+            };
+            self.position += next;
+            let byte = self.buffer[self.position];
+            if byte == b'"' {
+                self.value().map(drop)?;
+                continue;
+            }
+            depth = if byte == open { depth + 1 } else { depth.saturating_sub(1) };
+            self.position += 1;
+            if depth == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Whether the next value is an array; if so it is entered.

@@ -1,6 +1,7 @@
 //! Label formats: one file each, all read into [`Dataset`].
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -172,6 +173,11 @@ impl FromStr for Format {
             Error::UnknownFormat { name: text.to_owned(), known: known.join(", ") }
         })
     }
+}
+
+/// A label file that cannot be understood, without a place in it.
+fn refused(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Labels { path: path.to_owned(), at: "as a whole".to_owned(), reason: reason.into() }
 }
 
 /// The name of a split that a file name speaks of, such as `train` of `oidv6-train-annotations-bbox`.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use csv::StringRecord;
 use effdet_core::ClassMap;
+use effdet_core::label_text::is_set;
 use serde::Deserialize;
 
 use super::{Parsed, parse_number, split_in};
@@ -22,7 +23,7 @@ use crate::record::{Object, RecordId};
 /// [`Source::labels`] is a table or a folder of them; by default every `*bbox*.csv` in the root, `annotations` or
 /// `labels`; the split is the one in the file's name (`train`, `validation`, `test`). Columns are found by their names:
 /// `ImageID, LabelName, XMin, XMax, YMin, YMax` are needed; `IsOccluded, IsTruncated, IsGroupOf, IsDepiction, IsInside`
-/// are read where present (1 is yes; 0, -1 and empty are no). Coordinates are fractions and become pixels with
+/// are read where present (1, `1.0` and `true` are yes; 0, -1 and empty are no). Coordinates are fractions and become pixels with
 /// the size in the picture's header. Decimal commas are read as points.
 ///
 /// Classes are the rows of `class-descriptions-boxable.csv`, or of `challenge-2019-classes-description-500.csv` for tables of
@@ -64,7 +65,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
             let id = Path::new(draft.path.as_os_str());
             let stem = if files::is_picture_name(id) { id.with_extension("") } else { id.to_owned() };
             let found = by_stem.get(stem.file_name().unwrap_or_default()).cloned();
-            draft.path = found.unwrap_or_else(|| folder.join(stem.as_os_str()).with_extension("jpg"));
+            draft.path = found.unwrap_or_else(|| folder.join(format!("{}.jpg", stem.display())));
             draft.id = builder.distinct_id(draft.id.clone(), &draft.path, part);
             named.insert(draft.path.clone());
         }
@@ -196,7 +197,7 @@ fn read(
         };
         let name = names.get(label).map_or(label, String::as_str);
         let Some(class) = builder.class(name, path, at)? else { continue };
-        let is_set = |which: usize| columns.flags[which].and_then(get) == Some("1");
+        let is_set = |which: usize| columns.flags[which].and_then(get).is_some_and(is_set);
         let flags = Object {
             is_occluded: is_set(0),
             is_truncated: is_set(1),
@@ -264,7 +265,7 @@ fn find_beside(
     builder: &mut DatasetBuilder,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Option<PathBuf>, Error> {
-    let beside = tables.first().and_then(|path| path.parent()).map(Path::to_owned);
+    let beside = tables.first().map(|path| files::folder_of(path).to_owned());
     for folder in beside.into_iter().chain(folders(source)) {
         builder.reads(&folder);
         if !folder.is_dir() {

@@ -37,7 +37,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
 
     let mut lists: BTreeMap<&str, Vec<Entry>> = BTreeMap::new();
     for name in ["list", "trainval", "test"] {
-        let path = annotations.join(name).with_extension("txt");
+        let path = list_path(&annotations, name);
         builder.reads(&path);
         if path.is_file() {
             lists.insert(name, read_list(&path, &mut builder)?);
@@ -59,7 +59,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
         builder.reads(path);
         let file: Arc<Path> = path.as_path().into();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let picture = by_stem.get(&stem).cloned().unwrap_or_else(|| images.join(&stem).with_extension("jpg"));
+        let picture = by_stem.get(&stem).cloned().unwrap_or_else(|| images.join(format!("{stem}.jpg")));
         match read? {
             Ok(mut annotation) => {
                 if options.pets == PetsLabels::Breed {
@@ -98,8 +98,8 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
     }
     for (name, (list, line)) in &listed {
         if by_stem.get(name).is_none() && !labelled.contains(*name) {
-            let path = annotations.join(list).with_extension("txt");
-            let detail = format!("{} is not there", images.join(name).with_extension("jpg").display());
+            let path = list_path(&annotations, list);
+            let detail = format!("{} is not there", images.join(format!("{name}.jpg")).display());
             builder.leave_out(DirtKind::MissingPicture, &path, At::Line(*line), detail)?;
         }
     }
@@ -128,6 +128,10 @@ struct Entry {
     class: u32,
     species: u32,
     line: u64,
+}
+
+fn list_path(annotations: &Path, name: &str) -> PathBuf {
+    annotations.join(format!("{name}.txt"))
 }
 
 fn breed(stem: &str) -> &str {
@@ -170,14 +174,15 @@ fn declare_classes(
     annotations: &Path,
 ) -> Result<(), Error> {
     let mut names: BTreeMap<u32, String> = BTreeMap::new();
-    for entry in lists.values().flatten() {
+    let entries = lists.iter().flat_map(|(list, entries)| entries.iter().map(move |entry| (*list, entry)));
+    for (list, entry) in entries {
         match options.pets {
             PetsLabels::Breed => {
                 let name = breed(&entry.name);
                 let first = names.entry(entry.class).or_insert_with(|| name.to_owned());
                 if first != name {
                     let detail = format!("class {} is `{first}` and `{name}`", entry.class);
-                    let path = annotations.join("list.txt");
+                    let path = list_path(annotations, list);
                     builder.dirt(DirtKind::DuplicateId, &path, At::Line(entry.line), detail)?;
                 }
             }

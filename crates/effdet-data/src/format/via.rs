@@ -39,7 +39,7 @@ pub fn parse(source: &Source, options: &ParseOptions) -> Result<Parsed, Error> {
     for path in label_files(source, &mut builder)? {
         builder.reads(&path);
         let bytes = files::read(&path)?;
-        let beside = path.parent().unwrap_or(source.base()).to_owned();
+        let beside = files::folder_of(&path).to_owned();
         let folders = match source.pictures_path() {
             Some(folder) => vec![folder],
             None => vec![beside.clone(), beside.join("images"), source.base().join("images")],

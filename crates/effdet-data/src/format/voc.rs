@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use effdet_core::ImageSize;
+use effdet_core::label_text::{before_flag, is_set};
 use rayon::prelude::*;
 
 use super::xml::{self, Item};
@@ -111,7 +112,7 @@ pub(super) fn read_xml(bytes: &[u8]) -> Result<Annotation, String> {
         },
         Item::Text([_, parent, tag], text) if parent == "object" => {
             if let Some(object) = annotation.objects.last_mut() {
-                let is_set = number(text) > 0.0;
+                let is_set = is_set(text);
                 match tag.as_str() {
                     "name" => object.name = text.to_owned(),
                     "difficult" => object.flags.is_difficult = is_set,
@@ -201,7 +202,10 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
     let labels = source.labels_path().or_else(|| source.folder(&["Annotations", "annotations"]));
     let labels = labels.unwrap_or_else(|| source.root.clone());
     let folder = source.pictures_path().or_else(|| source.folder(&["JPEGImages", "images", "Images"]));
-    let folder = folder.unwrap_or_else(|| labels.clone());
+    let folder = folder.unwrap_or_else(|| match labels.is_file() {
+        true => files::folder_of(&labels).to_owned(),
+        false => labels.clone(),
+    });
     let paths = if labels.is_file() { vec![labels.clone()] } else { files::files_in(&labels, &["xml"])? };
     if paths.is_empty() {
         return Err(Error::LabelsNotFound {
@@ -237,7 +241,7 @@ fn add(source: &Source, year: &str, builder: &mut DatasetBuilder) -> Result<(), 
         let stated = annotation.filename.rsplit(['/', '\\']).next().unwrap_or_default();
         let picture = by_name.get(std::ffi::OsStr::new(stated)).copied().or_else(|| by_stem.get(stem));
         let picture = picture.cloned().unwrap_or_else(|| match stated {
-            "" => folder.join(stem).with_extension("jpg"),
+            "" => folder.join(format!("{}.jpg", stem.to_string_lossy())),
             stated => folder.join(stated),
         });
         named.insert(picture.clone());
@@ -302,10 +306,7 @@ fn read_lists(
         builder.reads(&path);
         let text = files::read_text(&path)?;
         let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let has_flag = |line: &str| {
-            let flag = line.rsplit_once(char::is_whitespace).map(|(_, flag)| flag);
-            flag.is_some_and(|flag| matches!(flag, "-1" | "0" | "1")) && !labelled.contains(line)
-        };
+        let has_flag = |line: &str| before_flag(line).is_some() && !labelled.contains(line);
         if lines().next().is_some() && lines().all(has_flag) {
             continue;
         }

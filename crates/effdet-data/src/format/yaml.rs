@@ -4,6 +4,7 @@ use std::path::Path;
 
 use saphyr_parser::{Event, Parser};
 
+use super::refused;
 use crate::Error;
 
 /// Longest file that is read; it holds names and a few paths.
@@ -25,6 +26,11 @@ impl Yaml {
             Self::Scalar(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// What stands here, unless it is a list, a map or nothing, in any of YAML's spellings of that.
+    pub(super) fn stated(&self) -> Option<&str> {
+        self.scalar().filter(|text| !matches!(*text, "" | "~" | "null" | "Null" | "NULL"))
     }
 
     /// The value of a key, if this is a map with it.
@@ -94,9 +100,5 @@ pub(super) fn read_yaml(text: &str, path: &Path) -> Result<Yaml, Error> {
             }
         }
     }
-    Err(Error::Labels {
-        path: path.to_owned(),
-        at: "as a whole".to_owned(),
-        reason: "no YAML map".to_owned(),
-    })
+    Err(refused(path, "no YAML map"))
 }

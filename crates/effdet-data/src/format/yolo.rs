@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use effdet_core::ClassMap;
 use rayon::prelude::*;
 
-use super::Parsed;
 use super::yaml::{Yaml, read_yaml};
+use super::{Parsed, refused};
 use crate::Error;
 use crate::builder::{Corners, DatasetBuilder, Draft, DraftObject};
 use crate::dirt::{Action, At, DirtKind};
@@ -15,17 +15,21 @@ use crate::files;
 use crate::options::{ParseOptions, Source};
 use crate::record::{Object, RecordId};
 
+/// The keys of a description and the splits that they name.
+const SPLITS: [(&str, &str); 4] = [("train", "train"), ("val", "val"), ("valid", "val"), ("test", "test")];
+
 /// Most classes that are made without names for them.
 const MAX_UNNAMED: u32 = 10_000;
 
 /// Reads one text file per picture: lines of `class x y width height`, centre and size as fractions of the picture.
 ///
-/// The root, or [`Source::labels`], is a `data.yaml` or a folder with one: its `train`, `val` and `test` are folders of
-/// pictures, text files listing pictures, or lists of these, relative to its `path`; `names` is a list or a map. A picture
-/// that a text file lists again (to train on it more often) is [`DirtKind::DuplicateId`] and one record all the same.
-/// Darknet's `.data` files will do as well, and so will a bare folder with `images`, `labels` and `classes.txt`: all of
-/// `images` is `train`, unless there is a folder in it whose name begins with `train`, `val` or `test`. Then every folder
-/// in it is a split, and pictures beside them are [`DirtKind::UnlistedPicture`].
+/// The root, or [`Source::labels`], is a `data.yaml` or a folder with one, of that or any other name: its `train`, `val` (or
+/// `valid`) and `test` are folders of pictures, text files listing pictures, or lists of these, relative to its `path`;
+/// `names` is a list or a map. A picture that a text file lists again (to train on it more often) is
+/// [`DirtKind::DuplicateId`] and one record all the same. Darknet's `.data` files will do as well, and so will a bare
+/// folder with `images`, `labels` and `classes.txt`: all of `images` is `train`, unless there is a folder in it whose name
+/// begins with `train`, `val` or `test`. Then every folder in it is a split, and pictures beside them are
+/// [`DirtKind::UnlistedPicture`].
 ///
 /// The labels of `images/a/b.jpg` are in `labels/a/b.txt`, else beside the picture. A picture without a label file or
 /// with an empty one is a negative, as in YOLO's trainers. Lines with seven or more columns are polygons, of
@@ -33,7 +37,8 @@ const MAX_UNNAMED: u32 = 10_000;
 /// headers of the pictures. YOLO has no crowds and no difficult objects.
 ///
 /// # Errors
-/// None of these files, a `data.yaml` that is no YAML map, and dirt whose policy is an error.
+/// None of these files, a `data.yaml` that is no YAML map, one (or a `.data` file) that names no split or what is not there,
+/// and dirt whose policy is an error.
 ///
 /// # Reference
 /// Ultralytics' data set format.
@@ -119,10 +124,6 @@ pub fn names_of_yaml(bytes: &[u8], name: &str) -> Result<BTreeMap<u32, String>, 
     names_of(&read_yaml(text, path)?, path)
 }
 
-fn refused(path: &Path, reason: impl Into<String>) -> Error {
-    Error::Labels { path: path.to_owned(), at: "as a whole".to_owned(), reason: reason.into() }
-}
-
 /// A picture and where its labels are, if it has any.
 struct Picture {
     path: PathBuf,
@@ -135,6 +136,8 @@ struct Layout {
     file: PathBuf,
     names: Option<BTreeMap<u32, String>>,
     pictures: Vec<Picture>,
+    /// The pictures' indices by their paths.
+    known: HashMap<PathBuf, usize>,
     splits: BTreeMap<String, Vec<usize>>,
     lists: BTreeSet<PathBuf>,
 }
@@ -144,17 +147,27 @@ impl Layout {
         let given = source.labels_path().unwrap_or_else(|| source.root.clone());
         let file = match given.is_file() {
             true => given,
-            false => description_in(&given)?.unwrap_or(given),
+            false => description_in(&given, builder)?.unwrap_or(given),
         };
-        let mut layout =
-            Self { file, names: None, pictures: Vec::new(), splits: BTreeMap::new(), lists: BTreeSet::new() };
+        let mut layout = Self {
+            file,
+            names: None,
+            pictures: Vec::new(),
+            known: HashMap::new(),
+            splits: BTreeMap::new(),
+            lists: BTreeSet::new(),
+        };
         builder.reads(&layout.file);
         if !layout.file.is_file() {
             layout.find_bare(source, builder)?;
-        } else if files::has_extension(&layout.file, &["data"]) {
-            layout.find_darknet(source, builder)?;
-        } else {
-            layout.find_yaml(source, builder)?;
+            return Ok(layout);
+        }
+        match is_darknet(&layout.file) {
+            true => layout.find_darknet(source, builder)?,
+            false => layout.find_yaml(source, builder)?,
+        }
+        if layout.splits.is_empty() {
+            return Err(refused(&layout.file, "it names no pictures: no train, val (or valid) or test"));
         }
         Ok(layout)
     }
@@ -163,24 +176,19 @@ impl Layout {
         let yaml = read_yaml(&files::read_text(&self.file)?, &self.file)?;
         self.names = Some(names_of(&yaml, &self.file)?).filter(|names| !names.is_empty());
         let beside = self.file.parent().unwrap_or(Path::new("")).to_owned();
-        let stated = yaml.get("path").and_then(Yaml::scalar).map(|path| beside.join(path));
+        let stated = yaml.get("path").and_then(Yaml::stated).map(|path| beside.join(path));
         let base = stated.filter(|path| path.is_dir()).unwrap_or(beside);
-        for split in ["train", "val", "test"] {
-            let places = match yaml.get(split) {
-                Some(Yaml::Scalar(place)) if !place.is_empty() => vec![place.as_str()],
-                Some(Yaml::List(places)) => places.iter().filter_map(Yaml::scalar).collect(),
-                _ => continue,
+        for (key, split) in SPLITS {
+            let places: Vec<&str> = match yaml.get(key) {
+                Some(Yaml::List(places)) => places.iter().filter_map(Yaml::stated).collect(),
+                place => place.and_then(Yaml::stated).into_iter().collect(),
             };
             for place in places {
                 // Roboflow writes `../train/images` for what lies beside the file.
                 let below = place.trim_start_matches("../").trim_start_matches("./");
                 let candidates = [base.join(place), base.join(below)];
-                let Some(place) = candidates.iter().find(|path| path.exists()) else {
-                    let [first, _] = candidates;
-                    let what = format!("the `{split}` of {} is not there", self.file.display());
-                    return Err(Error::LabelsNotFound { path: first, what });
-                };
-                self.add(place, split, &base, source, builder)?;
+                let place = existing(candidates, key, &self.file)?;
+                self.add(&place, split, &base, source, builder)?;
             }
         }
         Ok(())
@@ -189,19 +197,20 @@ impl Layout {
     fn find_darknet(&mut self, source: &Source, builder: &mut DatasetBuilder) -> Result<(), Error> {
         let text = files::read_text(&self.file)?;
         let beside = self.file.parent().unwrap_or(Path::new("")).to_owned();
-        let values: BTreeMap<&str, &str> =
-            text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
+        let file = self.file.clone();
+        let values = darknet_values(&text);
         // Stated paths start from wherever darknet is run.
-        let find = |place: &str| {
+        let find = |key: &str| {
+            let Some(place) = values.get(key) else { return Ok(None) };
             let name = Path::new(place).file_name().unwrap_or_default();
-            [beside.join(place), beside.join(name)].into_iter().find(|path| path.exists())
+            existing([beside.join(place), beside.join(name)], key, &file).map(Some)
         };
-        if let Some(path) = values.get("names").and_then(|place| find(place)) {
+        if let Some(path) = find("names")? {
             builder.reads(&path);
             self.names = Some(names_by_line(&files::read_text(&path)?));
         }
-        for (key, split) in [("train", "train"), ("valid", "val"), ("val", "val"), ("test", "test")] {
-            if let Some(path) = values.get(key).and_then(|place| find(place)) {
+        for (key, split) in SPLITS {
+            if let Some(path) = find(key)? {
                 self.add(&path, split, &beside, source, builder)?;
             }
         }
@@ -238,6 +247,7 @@ impl Layout {
         for path in files::pictures_in(&images)? {
             let detail = "it is in the folder of no split";
             if builder.dirt(DirtKind::UnlistedPicture, &path, At::File, detail)? == Action::Fixed {
+                self.known.insert(path.clone(), self.pictures.len());
                 self.pictures.push(Picture { labels: labels_of(&path, &folder), path });
             }
         }
@@ -267,12 +277,10 @@ impl Layout {
             let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty());
             lines.map(|(number, line)| (At::Line(number), listed(line, place, base, source))).collect()
         };
-        let mut known: HashMap<PathBuf, usize> =
-            self.pictures.iter().enumerate().map(|(i, picture)| (picture.path.clone(), i)).collect();
         let members = self.splits.entry(split.to_owned()).or_default();
         let mut here = HashSet::with_capacity(pictures.len());
         for (at, picture) in pictures {
-            let index = *known.entry(picture.path.clone()).or_insert(self.pictures.len());
+            let index = *self.known.entry(picture.path.clone()).or_insert(self.pictures.len());
             if !here.insert(index) {
                 let detail = format!("{} is listed before", picture.path.display());
                 builder.dirt(DirtKind::DuplicateId, place, at, detail)?;
@@ -287,15 +295,57 @@ impl Layout {
     }
 }
 
-/// The `data.yaml`, or another description of a data set, in a folder.
-fn description_in(folder: &Path) -> Result<Option<PathBuf>, Error> {
+/// The `data.yaml`, or another description of a data set, in a folder. Files of other names may be about anything and are
+/// taken only if they speak of pictures or classes.
+fn description_in(folder: &Path, builder: &mut DatasetBuilder) -> Result<Option<PathBuf>, Error> {
     let usual = ["data.yaml", "data.yml", "dataset.yaml"].iter().map(|name| folder.join(name));
     if let Some(path) = usual.into_iter().find(|path| path.is_file()) {
         return Ok(Some(path));
     }
     let mut found = files::files_in(folder, &["yaml", "yml"])?;
     found.extend(files::files_in(folder, &["data"])?);
-    Ok(found.into_iter().next())
+    for path in found {
+        builder.reads(&path);
+        let text = files::read_text(&path)?;
+        let mut keys = SPLITS.iter().map(|(key, _)| *key).chain(["names"]);
+        let is_description = match is_darknet(&path) {
+            true => {
+                let values = darknet_values(&text);
+                keys.any(|key| values.contains_key(key))
+            }
+            false => {
+                let yaml = read_yaml(&text, &path)?;
+                keys.any(|key| yaml.get(key).is_some())
+            }
+        };
+        if is_description {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn is_darknet(path: &Path) -> bool {
+    files::has_extension(path, &["data"])
+}
+
+/// What the keys of a `.data` file stand for, where something is stated.
+fn darknet_values(text: &str) -> BTreeMap<&str, &str> {
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.map(|(key, value)| (key.trim(), value.trim())).filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// The first of the places that is there, of those that may be meant by a `key` of a description.
+fn existing(places: [PathBuf; 2], key: &str, description: &Path) -> Result<PathBuf, Error> {
+    let [first, second] = places;
+    match (first.exists(), second.exists()) {
+        (true, _) => Ok(first),
+        (false, true) => Ok(second),
+        (false, false) => {
+            let what = format!("the `{key}` of {} is not there", description.display());
+            Err(Error::LabelsNotFound { path: first, what })
+        }
+    }
 }
 
 /// The label file of a picture of the data set in `base`: where the last `images` of its path becomes `labels`, or beside

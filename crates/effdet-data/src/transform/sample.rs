@@ -31,10 +31,12 @@ impl Region {
         ImageSize::new(self.height, self.width)
     }
 
-    /// The common part of two regions, without pixels where there is none.
+    /// The common part of two regions. Where there is none it has no pixels and lies at the edge of `other`, so that it is
+    /// always inside of that.
     #[must_use]
     pub fn intersection(self, other: Self) -> Self {
-        let (x, y) = (self.x.max(other.x), self.y.max(other.y));
+        let x = self.x.clamp(other.x, other.x + other.width);
+        let y = self.y.clamp(other.y, other.y + other.height);
         let right = (self.x + self.width).min(other.x + other.width);
         let bottom = (self.y + self.height).min(other.y + other.height);
         Self { x, y, width: right.saturating_sub(x), height: bottom.saturating_sub(y) }

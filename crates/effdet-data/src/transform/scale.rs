@@ -325,6 +325,37 @@ mod tests {
     }
 
     #[test]
+    fn the_content_stays_inside_a_picture_that_shows_nothing_of_it() {
+        let size = ImageSize::square(100);
+        let wide =
+            PadIfNeeded { size: ImageSize::new(100, 400), placement: Placement::Center, fill: MEAN_FILL };
+        let sample = wide.apply(noise(100, 100), &mut Rng::new(0));
+        assert_eq!(sample.content, Region { x: 150, y: 0, width: 100, height: 100 });
+        let jitter = RandomResizePad { scale: (4.0, 4.0), ..RandomResizePad::new(size) };
+        for (offset_x, x) in [(0.0, 100), (1.0, 0)] {
+            let interpolation = Interpolation::Bilinear;
+            let draw = ScaleDraw { scale: 4.0, offset_y: 0.0, offset_x, interpolation };
+            let shown = jitter.apply_drawn(sample.clone(), &draw);
+            assert_eq!(shown.content, Region { x, y: 0, width: 0, height: 100 });
+            let mirrored = flip(shown, true, true);
+            assert_eq!(mirrored.content, Region { x: 100 - x, y: 0, width: 0, height: 100 });
+        }
+    }
+
+    #[test]
+    fn what_regions_have_in_common_lies_in_the_second_even_if_it_is_nothing() {
+        let region = |x, width| Region { x, y: 3, width, height: 4 };
+        for (first, second, common) in [
+            (region(2, 5), region(4, 9), region(4, 3)),
+            (region(4, 9), region(2, 5), region(4, 3)),
+            (region(150, 100), region(0, 100), region(100, 0)),
+            (region(0, 100), region(150, 100), region(150, 0)),
+        ] {
+            assert_eq!(first.intersection(second), common);
+        }
+    }
+
+    #[test]
     fn a_letterbox_leads_back_only_where_nothing_moved_before() {
         let letterboxed =
             |sample: Sample| ResizePad::new(ImageSize::square(64)).apply(sample, &mut Rng::new(0));

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use effdet_core::{ImageSize, Replacement};
 use rayon::prelude::*;
 
-use crate::Error;
 use crate::header::read_header;
 use crate::record::{Dataset, Record};
+use crate::{Error, files};
 
 mod coco;
 mod csv;
@@ -154,12 +154,7 @@ fn flat_names(dataset: &Dataset, folder: &Path) -> Vec<PathBuf> {
 
 /// The names under which a picture lies in `folder`, a path without links: its own, and that of the file it is a link to.
 fn names_in(folder: &Path, picture: &Path) -> Vec<OsString> {
-    // The parent of a bare name is empty and means the current folder.
-    let parent = match picture.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let place = fs::canonicalize(parent).ok().zip(picture.file_name());
+    let place = fs::canonicalize(files::folder_of(picture)).ok().zip(picture.file_name());
     let place = place.map(|(parent, name)| parent.join(name));
     let places = [place, fs::canonicalize(picture).ok()];
     let inside = places.iter().flatten().filter(|path| path.parent() == Some(folder));

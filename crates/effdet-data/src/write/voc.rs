@@ -59,7 +59,8 @@ pub fn voc(dataset: &Dataset, folder: impl AsRef<Path>, pictures: PictureFiles) 
     for (split, members) in &dataset.splits {
         // Splits of a devkit are named `VOC2007/train`.
         let name = split.replace(['/', '\\'], "_");
-        to_file(&lists.join(name).with_extension("txt"), |file| {
+        // Names have dots: `val2017.filtered` beside `val2017`.
+        to_file(&lists.join(format!("{name}.txt")), |file| {
             let stem = |index: &usize| names[*index].file_stem().unwrap_or_default().to_string_lossy();
             members.iter().try_for_each(|index| writeln!(file, "{}", stem(index)))
         })?;

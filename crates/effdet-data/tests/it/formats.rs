@@ -373,6 +373,41 @@ fn csv_finds_columns_by_name_and_reads_negatives() {
     assert!(record(&headless, "a.png").objects.is_empty());
 }
 
+#[test]
+fn flags_are_set_by_a_positive_number_or_the_word_true_in_every_format() {
+    use effdet_data::format::{csv, open_images, voc};
+
+    let picture = fixture("coco/train/a.png");
+    for (flag, is_set) in [
+        ("1", true),
+        ("1.0", true),
+        ("True", true),
+        (" TRUE ", true),
+        ("0", false),
+        ("0.0", false),
+        ("-1", false),
+        ("False", false),
+        ("no", false),
+        ("", false),
+    ] {
+        let corners = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>";
+        let object = format!("<name>cat</name><difficult>{flag}</difficult><bndbox>{corners}</bndbox>");
+        let xml = format!("<annotation><object>{object}</object></annotation>");
+        let table = format!("filename,xmin,ymin,xmax,ymax,label,group_of\na.png,1,1,9,9,cat,{flag}\n");
+        let fractions = format!(
+            "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\n{},Cat,0,1,0,1,{flag}\n",
+            picture.display()
+        );
+        let voc = voc::parse_bytes(xml.as_bytes(), "a.jpg", &lenient()).unwrap();
+        let csv = csv::parse_bytes(table.as_bytes(), "t.csv", &lenient()).unwrap();
+        let open_images = open_images::parse_bytes(fractions.as_bytes(), "t.csv", &lenient()).unwrap();
+        let [of_voc, of_csv, of_open_images] =
+            [&voc, &csv, &open_images].map(|parsed| parsed.dataset.records[0].objects[0]);
+        let found = [of_voc.is_difficult, of_csv.is_group_of, of_open_images.is_group_of];
+        assert_eq!(found, [is_set; 3], "{flag:?}");
+    }
+}
+
 #[rstest]
 #[case("image_name,x,y,w,h,label\na.png,2,3,10,12,cat\n", "no column `filename`")]
 #[case("filename;xmin;ymin;xmax;ymax;label\na.png;2;3;12;15;cat\n", "no column `label`")]
@@ -482,6 +517,254 @@ fn via_files_of_two_folders_keep_pictures_of_one_name_apart() {
     assert!(parsed.dirt.is_clean(), "{}", parsed.dirt);
 }
 
+/// A COCO file of pictures by id, with one object each, of the category of the file.
+fn coco_text(images: &[(&str, &str)], category: (i64, &str)) -> String {
+    let (id, name) = category;
+    let mut listed = Vec::new();
+    let mut annotations = Vec::new();
+    for (index, (image, file_name)) in images.iter().enumerate() {
+        listed.push(format!(r#"{{"id": {image}, "file_name": "{file_name}"}}"#));
+        annotations.push(format!(
+            r#"{{"id": {index}, "image_id": {image}, "category_id": {id}, "bbox": [{}, 2, 9, 9]}}"#,
+            20 * index
+        ));
+    }
+    format!(
+        r#"{{"images": [{}], "annotations": [{}], "categories": [{{"id": {id}, "name": "{name}"}}]}}"#,
+        listed.join(", "),
+        annotations.join(", ")
+    )
+}
+
+fn unseen() -> ParseOptions {
+    ParseOptions { pictures: PictureCheck::None, ..ParseOptions::default() }
+}
+
+/// The classes `cat` and `dog` of three files in the order given, and the options they are read with.
+fn in_order(order: [usize; 3], options: &ParseOptions) -> Result<Parsed, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("annotations")).unwrap();
+    for (place, file) in order.into_iter().enumerate() {
+        let category = [(1, "cat"), (2, "cat"), (2, "dog ")][file];
+        let (id, name) = (file.to_string(), format!("{file}.png"));
+        let text = coco_text(&[(id.as_str(), name.as_str())], category);
+        fs::write(folder.path().join(format!("annotations/instances_{place}.json")), text).unwrap();
+    }
+    Format::Coco.parse(&Source::new(folder.path()), options)
+}
+
+#[rstest]
+#[case([0, 1, 2], [1, 2], 1)]
+#[case([0, 2, 1], [1, 2], 1)]
+#[case([1, 0, 2], [2, 3], 2)]
+#[case([1, 2, 0], [2, 3], 2)]
+#[case([2, 0, 1], [1, 2], 1)]
+#[case([2, 1, 0], [1, 2], 2)]
+fn classes_of_coco_files_that_number_them_differently_go_by_their_names(
+    #[case] order: [usize; 3],
+    #[case] ids: [u32; 2],
+    #[case] repeated: usize,
+) {
+    let labels = |parsed: &Parsed| {
+        let dataset = &parsed.dataset;
+        [0, 1, 2].map(|file: i64| dataset.class_map.label(record(dataset, file).objects[0].class_id))
+    };
+    let parsed = in_order(order, &unseen()).unwrap();
+    assert_eq!(labels(&parsed), ["cat", "cat", "dog"]);
+    let [cat, dog] = ids;
+    assert_eq!(classes(&parsed.dataset), [(cat, "cat"), (dog, "dog")]);
+    assert_eq!(parsed.dirt.count(DirtKind::DuplicateId), repeated, "{}", parsed.dirt);
+    assert_eq!(parsed.dirt.counts().len(), 1);
+
+    let options = ParseOptions { class_ids: ClassIds::Contiguous, ..unseen() };
+    assert_eq!(labels(&in_order(order, &options).unwrap()), ["cat", "cat", "dog"]);
+    let chosen = effdet_core::ClassMap::from_names(["dog", "cat"]).unwrap();
+    let options = ParseOptions { classes: Some(chosen), ..unseen() };
+    assert_eq!(labels(&in_order(order, &options).unwrap()), ["cat", "cat", "dog"]);
+}
+
+#[test]
+fn a_category_whose_id_or_name_is_taken_in_another_file_is_skipped_or_refused_when_asked_to() {
+    let with = |policy| ParseOptions {
+        policies: Policies::default().with(DirtKind::DuplicateId, policy),
+        ..unseen()
+    };
+    let skipped = in_order([1, 0, 2], &with(Policy::Skip)).unwrap();
+    assert_eq!(classes(&skipped.dataset), [(2, "cat")]);
+    assert_eq!((skipped.dataset.object_count(), skipped.dirt.count(DirtKind::UnknownClass)), (1, 2));
+    for (order, message) in [
+        ([1, 0, 2], "instances_1.json, id 1: duplicate id: category `cat` has the id 2, too"),
+        (
+            [1, 2, 0],
+            "instances_1.json, id 2: duplicate id: category `dog` has the id of `cat` of another file",
+        ),
+    ] {
+        let error = in_order(order, &with(Policy::Error)).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn json_files_of_other_kinds_do_not_hide_coco_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let parse = |source: Source| Format::Coco.parse(&source, &lenient());
+    let refused = |source: Source| parse(source).unwrap_err().to_string();
+    write("config.json", r#"{"a": 1, "annotations": [{"b": [NaN, "}"]}]}"#);
+    write("results.json", r#"[{"image_id": 1}]"#);
+    let error = refused(Source::new(folder.path()));
+    assert!(error.contains("no COCO instances file") && error.contains("config.json"), "{error}");
+    assert!(error.contains("results.json"), "{error}");
+
+    copy_folder(&fixture("coco_zero"), folder.path());
+    assert_eq!(parse(Source::new(folder.path())).unwrap().dataset.records.len(), 2);
+    // A folder that was named has labels of its own.
+    write("some.json", &fs::read_to_string(fixture("coco_zero/train/_annotations.coco.json")).unwrap());
+    let named = parse(Source::new(folder.path()).with_labels(".").with_pictures("train")).unwrap();
+    assert_eq!(named.dataset.splits.keys().collect::<Vec<_>>(), ["some"]);
+
+    // What was asked for, is called so or may be damaged is an error.
+    let error = refused(Source::new(folder.path()).with_labels("config.json"));
+    assert!(error.contains("config.json, as a whole: no `images`"), "{error}");
+    write("instances_train.json", r#"{"categories": []}"#);
+    let error = refused(Source::new(folder.path()));
+    assert!(error.contains("instances_train.json, as a whole: no `images`"), "{error}");
+    fs::remove_file(folder.path().join("instances_train.json")).unwrap();
+    write("train.json", r#"{"annotations": [{"id": 1}"#);
+    let error = refused(Source::new(folder.path()));
+    assert!(error.contains("train.json, byte 26: the file ends inside a value"), "{error}");
+    assert!(effdet_data::format::coco::parse_bytes(b"{}", "none.json", &lenient()).is_err());
+}
+
+#[test]
+fn coco_ids_with_zeros_in_front_are_ids_of_their_own() {
+    let text = coco_text(&[(r#""1""#, "a.png"), (r#""001""#, "b.png"), (r#"" 1""#, "c.png")], (1, " cat "));
+    let classes = Some(effdet_core::ClassMap::from_names(["cat"]).unwrap());
+    for options in [unseen(), ParseOptions { classes, ..unseen() }] {
+        let parsed = effdet_data::format::coco::parse_bytes(text.as_bytes(), "t.json", &options).unwrap();
+        let dataset = &parsed.dataset;
+        assert_eq!(ids(dataset), ["1", "001", " 1"]);
+        assert_eq!(dataset.records[0].id, RecordId::Number(1));
+        assert_eq!(boxes(record(dataset, "001")), [(1, [20.0, 2.0, 29.0, 11.0])]);
+        assert_eq!(dataset.class_map.name(1), Some("cat"));
+        assert_eq!(parsed.dirt.counts(), [(DirtKind::StringId, 2)].into(), "{}", parsed.dirt);
+    }
+}
+
+#[test]
+fn a_picture_with_two_ids_is_one_record_in_its_splits() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("annotations")).unwrap();
+    for (split, images) in [
+        ("train", &[("1", "a.png"), ("2", "a.png"), ("3", "b.png")][..]),
+        // Another number, and one that is another picture's.
+        ("val", &[("7", "a.png"), ("3", "c.png")]),
+    ] {
+        let path = folder.path().join(format!("annotations/instances_{split}.json"));
+        fs::write(path, coco_text(images, (1, "cat"))).unwrap();
+    }
+    let read = |policy| {
+        let policies = Policies::default().with(DirtKind::DuplicateId, policy);
+        Format::Coco.parse(&Source::new(folder.path()), &ParseOptions { policies, ..unseen() })
+    };
+    let left = |record: &Record| record.objects.iter().map(|o| o.bbox.x1).collect::<Vec<_>>();
+    let parsed = read(Policy::Fix).unwrap();
+    let dataset = &parsed.dataset;
+    assert_eq!(ids(dataset), ["1", "3", "val/3"]);
+    assert_eq!(left(&dataset.records[0]), [0.0, 20.0], "what both splits say is there once");
+    assert_eq!((&dataset.splits["train"][..], &dataset.splits["val"][..]), (&[0, 1][..], &[0, 2][..]));
+    let expected =
+        [(DirtKind::DuplicateId, "id 2", Action::Fixed), (DirtKind::DuplicateId, "id 7", Action::Fixed)];
+    assert_eq!(dirt(&parsed), expected);
+    assert!(parsed.dirt.occurrences[0].detail.ends_with("a.png has the id 1, too"));
+
+    let skipped = read(Policy::Skip).unwrap().dataset;
+    assert_eq!((left(&skipped.records[0]), &skipped.splits["val"][..]), (vec![0.0], &[2][..]));
+    let error = read(Policy::Error).unwrap_err().to_string();
+    assert!(error.contains("instances_train.json, id 2: duplicate id"), "{error}");
+}
+
+#[test]
+fn what_is_no_class_of_the_builder_is_an_unknown_one() {
+    let (source, options) = (Source::default(), unseen());
+    let declared = effdet_core::ClassMap::from_ids([(2, "cat")]).unwrap();
+    for declared in [None, Some(declared)] {
+        let mut builder = DatasetBuilder::new("mine", &source, Corners::Pixels(Pixels::Continuous), &options);
+        let file: std::sync::Arc<Path> = Path::new("mine.txt").into();
+        let known = match declared {
+            Some(map) => {
+                builder.declare_classes(map, Default::default());
+                2
+            }
+            None => builder.class("cat", &file, At::File).unwrap().unwrap(),
+        };
+        // Nor is a picture without a path the same as another one.
+        let drafts = [0, known, known + 1, u32::MAX].into_iter().zip(1..).map(|(class, line)| {
+            let (at, corners) = (At::Line(line), [0.0, 0.0, 9.0, 9.0]);
+            let objects = vec![DraftObject { corners, class, area: None, flags: Object::default(), at }];
+            let (id, file, if_absent) = ((line as i64).into(), file.clone(), DirtKind::MissingPicture);
+            Draft { id, path: PathBuf::new(), size: None, objects, file, at, if_absent }
+        });
+        builder.extend(drafts).unwrap();
+        let parsed = builder.finish(&source).unwrap();
+        assert_eq!((parsed.dataset.records.len(), parsed.dataset.object_count()), (4, 1));
+        assert_eq!(parsed.dataset.class_map.label(parsed.dataset.records[1].objects[0].class_id), "cat");
+        let unknown = ["line 1", "line 3", "line 4"].map(|at| (DirtKind::UnknownClass, at, Action::Skipped));
+        assert_eq!(dirt(&parsed), unknown);
+    }
+}
+
+#[test]
+fn one_voc_file_has_its_picture_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    picture(&folder.path().join("a.png"));
+    fs::copy(fixture("voc_devkit/VOC2007/Annotations/000001.xml"), folder.path().join("a.xml")).unwrap();
+    let source = Source::new(folder.path()).with_labels("a.xml");
+    let dataset = Format::Voc.parse(&source, &lenient()).unwrap().dataset;
+    assert_eq!((ids(&dataset), dataset.object_count()), (vec!["a".to_owned()], 1));
+    assert_eq!(dataset.records[0].path, folder.path().join("a.png"));
+}
+
+#[test]
+fn a_class_that_lists_of_pets_contradict_is_told_of_with_its_list() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(&fixture("pets"), folder.path());
+    let list = folder.path().join("annotations/test.txt");
+    fs::write(&list, "Bengal_30 6 1 2\nSphynx_1 6 1 2\n").unwrap();
+    let parsed = Format::Pets.parse(&Source::new(folder.path()), &lenient()).unwrap();
+    let found: Vec<_> = parsed.dirt.of(DirtKind::DuplicateId).collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0].file, found[0].at.as_str()), (&list, "line 2"));
+}
+
+#[rstest]
+#[case(Format::Voc, None)]
+#[case(Format::OpenImages, Some("b-bbox.csv"))]
+fn dots_in_the_name_of_a_picture_that_is_not_there_belong_to_it(
+    #[case] format: Format,
+    #[case] labels: Option<&str>,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let corners = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>";
+    let object = format!("<object><name>cat</name><bndbox>{corners}</bndbox></object>");
+    for name in ["frame.1", "frame.2"] {
+        let xml = folder.path().join(format!("{name}.xml"));
+        fs::write(xml, format!("<annotation>{object}</annotation>")).unwrap();
+    }
+    let rows = "frame.1,Cat,0,1,0,1\nframe.2,Cat,0,1,0,1\n";
+    let table = format!("ImageID,LabelName,XMin,XMax,YMin,YMax\n{rows}");
+    fs::write(folder.path().join("b-bbox.csv"), table).unwrap();
+    picture(&folder.path().join("other.png"));
+    let source = Source { labels: labels.map(PathBuf::from), ..Source::new(folder.path()) };
+    let policies = Policies::default().with(DirtKind::PictureWithoutLabels, Policy::Fix);
+    let parsed = format.parse(&source, &ParseOptions { policies, ..ParseOptions::default() }).unwrap();
+    let absent: Vec<&str> =
+        parsed.dirt.of(DirtKind::LabelsWithoutPicture).map(|dirt| dirt.detail.as_str()).collect();
+    let expected = ["frame.1.jpg", "frame.2.jpg"]
+        .map(|name| format!("{} is not there", folder.path().join(name).display()));
+    assert_eq!(absent, expected);
+}
+
 /// What becomes of pictures that all have the id 1, by path, left edge of their one object, and line.
 fn built(pictures: &[(&str, f64, u64)]) -> Parsed {
     let options = ParseOptions { pictures: PictureCheck::None, ..lenient() };
@@ -546,6 +829,63 @@ fn a_picture_that_a_yolo_list_repeats_is_one_record() {
         (&[0, 1][..], &[0, 1][..])
     );
     assert_eq!(dirt(&parsed), [(DirtKind::DuplicateId, "line 4", Action::Fixed)]);
+}
+
+#[test]
+fn a_yaml_of_another_name_describes_a_yolo_set_only_if_it_speaks_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let read = || Format::Yolo.parse(&Source::new(folder.path()), &lenient());
+    picture(&folder.path().join("images/a.png"));
+    write("hyp.yaml", "lr0: 0.01\nmomentum: 0.9\n");
+    write("notes.data", "weather = fine\n");
+    write("classes.txt", "cat\ndog\n");
+    let dataset = read().unwrap().dataset;
+    assert_eq!((ids(&dataset), classes(&dataset)), (vec!["a".to_owned()], vec![(1, "cat"), (2, "dog")]));
+
+    write("set.yaml", "valid: images\nnames: [bird]\n");
+    let dataset = read().unwrap().dataset;
+    assert_eq!(dataset.splits, [("val".to_owned(), vec![0])].into());
+    assert_eq!(classes(&dataset), [(1, "bird")]);
+}
+
+#[rstest]
+#[case("null")]
+#[case("Null")]
+#[case("NULL")]
+#[case("~")]
+#[case("")]
+#[case("[]")]
+#[case("[~]")]
+fn a_null_in_a_yolo_description_is_a_split_that_is_not_there(#[case] null: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    picture(&folder.path().join("images/a.png"));
+    let read = |text: String| {
+        fs::write(folder.path().join("data.yaml"), text).unwrap();
+        Format::Yolo.parse(&Source::new(folder.path()), &lenient())
+    };
+    let nulls = format!("path: {null}\nval: {null}\ntest: {null}\nnames: [cat]\n");
+    let dataset = read(format!("train: images\n{nulls}")).unwrap().dataset;
+    assert_eq!(dataset.splits, [("train".to_owned(), vec![0])].into());
+    // An empty data set is none.
+    let error = read(nulls).unwrap_err().to_string();
+    assert!(error.contains("data.yaml, as a whole: it names no pictures"), "{error}");
+}
+
+#[rstest]
+#[case("set.yaml", "train: images\nval: gone\n", "`val`")]
+#[case("set.yaml", "train: images\nvalid: gone\n", "`valid`")]
+#[case("set.data", "train = data/gone.txt\n", "`train`")]
+#[case("set.data", "train = images\nvalid = data/gone.txt\n", "`valid`")]
+#[case("set.data", "train = images\nnames = gone.names\n", "`names`")]
+fn what_a_yolo_description_names_has_to_be_there(#[case] name: &str, #[case] text: &str, #[case] key: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    picture(&folder.path().join("images/a.png"));
+    fs::write(folder.path().join(name), text).unwrap();
+    let error = Format::Yolo.parse(&Source::new(folder.path()), &lenient()).unwrap_err();
+    assert!(matches!(error, Error::LabelsNotFound { .. }), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("gone") && error.contains(key) && error.contains(name), "{error}");
 }
 
 #[test]
@@ -618,6 +958,35 @@ fn a_link_to_nothing_is_a_missing_picture() {
     let parsed = Format::Csv.parse(&Source::new(folder.path()), &ParseOptions::default()).unwrap();
     assert_eq!(ids(&parsed.dataset), ["a.png"]);
     assert_eq!(dirt(&parsed), [(DirtKind::LabelsWithoutPicture, "line 3", Action::Skipped)]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_called_like_a_picture_or_labels_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no mkfifo");
+        return;
+    }
+    let (send, answer) = std::sync::mpsc::channel();
+    // Whoever opens it waits for a writer, and there is none.
+    std::thread::spawn(move || {
+        let labels = Source::new(folder.path()).with_labels("pipe");
+        let errors = [
+            effdet_data::read_header(&pipe).unwrap_err(),
+            effdet_data::decode_file(&pipe, &effdet_data::DecodeLimits::default()).unwrap_err(),
+            Format::Coco.parse(&labels, &ParseOptions::default()).unwrap_err(),
+        ];
+        send.send(errors).unwrap();
+    });
+    for error in answer.recv_timeout(std::time::Duration::from_secs(60)).unwrap() {
+        assert!(
+            matches!(&error, Error::Read { source, .. } if source.to_string() == "not a file"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -334,6 +334,19 @@ fn every_split_of_a_kind_is_written_and_what_validates_does_not_train() {
 }
 
 #[test]
+fn splits_of_voc_whose_names_differ_behind_a_dot_stay_apart() {
+    let (folder, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut dataset = grey_pictures(folder.path(), &["a.1.png", "a.2.png", "b.png"]);
+    let splits = [("val2017", vec![0, 1, 2]), ("val2017.filtered", vec![1])];
+    dataset.splits = splits.map(|(name, members)| (name.to_owned(), members)).into();
+    write::voc(&dataset, target.path(), PictureFiles::Copy).unwrap();
+    let again = Format::Voc.parse(&Source::new(target.path()), &ParseOptions::default()).unwrap();
+    assert_eq!(again.dataset.splits, dataset.splits);
+    let ids: Vec<String> = again.dataset.records.iter().map(|record| record.id.to_string()).collect();
+    assert_eq!(ids, ["a.1", "a.2", "b"]);
+}
+
+#[test]
 fn pictures_of_one_name_in_two_folders_stay_apart() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats/yolo");
     let dataset = Format::Yolo

@@ -29,7 +29,7 @@ struct AnnotationRecord {
     id: Option<Id>,
     image_id: Id,
     category_id: Id,
-    bbox: [f64; 4],
+    bbox: [Number; 4],
     #[serde(default)]
     area: Option<f64>,
     #[serde(default)]
@@ -42,8 +42,43 @@ struct AnnotationRecord {
 struct ResultRecord {
     image_id: Id,
     category_id: Id,
-    bbox: [f64; 4],
-    score: f64,
+    bbox: [Number; 4],
+    score: Number,
+}
+
+/// A number, or NaN for the null that stands for one that is not finite.
+#[derive(Clone, Copy)]
+struct Number(f64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberVisitor;
+        impl Visitor<'_> for NumberVisitor {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Number, E> {
+                Ok(Number(n as f64))
+            }
+
+            fn visit_i64<E: de::Error>(self, n: i64) -> Result<Number, E> {
+                Ok(Number(n as f64))
+            }
+
+            fn visit_f64<E: de::Error>(self, n: f64) -> Result<Number, E> {
+                Ok(Number(n))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Number, E> {
+                Ok(Number(f64::NAN))
+            }
+        }
+        // Not as an option, which may be absent.
+        deserializer.deserialize_any(NumberVisitor)
+    }
 }
 
 /// 0, 1, true, false or null.
@@ -86,9 +121,16 @@ impl<'de> Deserialize<'de> for Flag {
 
 impl Collect<AnnotationRecord> for PendingBoxes {
     fn push(&mut self, record: AnnotationRecord) -> Result<(), String> {
-        let bbox = BoxEdges::from_xywh(record.bbox);
+        let stated = record.bbox.map(|number| number.0);
+        let bbox = BoxEdges::from_xywh(stated);
         if !bbox.is_finite() {
-            return Err("the box reaches beyond the largest number".into());
+            let are_finite = stated.iter().all(|number| number.is_finite());
+            let reason = if are_finite {
+                "reaches beyond the largest number"
+            } else {
+                "has numbers that are not finite"
+            };
+            return Err(format!("the box {reason}"));
         }
         let id = record.id.as_ref().and_then(Id::as_int);
         let named = || id.map_or_else(|| format!("on image {}", record.image_id), |id| id.to_string());
@@ -119,7 +161,8 @@ impl Collect<AnnotationRecord> for PendingBoxes {
 impl Collect<ResultRecord> for Detections {
     fn push(&mut self, record: ResultRecord) -> Result<(), String> {
         let ResultRecord { image_id, category_id, bbox, score } = record;
-        self.push(DetectionRecord { image_id, category_id, bbox: BoxEdges::from_xywh(bbox), score });
+        let bbox = BoxEdges::from_xywh(bbox.map(|number| number.0));
+        self.push(DetectionRecord { image_id, category_id, bbox, score: score.0 });
         Ok(())
     }
 
@@ -130,11 +173,12 @@ impl Collect<ResultRecord> for Detections {
 
 impl GroundTruth {
     /// Reads a COCO instances file. Segmentations are passed over without being stored, so memory follows the
-    /// number of boxes, not the size of the file.
+    /// number of boxes, not the size of the file. `NaN` and `Infinity` are read as Python writes them; an area that
+    /// is one counts as missing.
     ///
     /// # Errors
     /// If the file cannot be read, is not JSON, lacks `images`, `annotations` or `categories`, or a record lacks
-    /// an id, an image, a category or a box of four numbers; the error names the record.
+    /// an id, an image, a category or a box of four finite numbers; the error names the record.
     pub fn from_coco(path: impl AsRef<Path>) -> Result<Self, Error> {
         read_instances(JsonReader::<File>::open(path.as_ref())?)
     }
@@ -182,7 +226,8 @@ fn read_instances<R: Read>(mut reader: JsonReader<R>) -> Result<GroundTruth, Err
 
 impl Detections {
     /// Reads a COCO results file: a list of `{image_id, category_id, bbox, score}`, or an object with such a list
-    /// as its `annotations`.
+    /// as its `annotations`. A detection with a `NaN` or `Infinity`, as Python writes them, or a null in their place
+    /// is left out and counted in the report, as by [`push`](Self::push).
     ///
     /// # Errors
     /// If the file cannot be read, is not JSON or a record lacks one of the four; the error names the record.
@@ -228,6 +273,10 @@ mod tests {
     const IMAGES: &str = r#""images": [{"id": "7"}, {"id": 3, "width": 5}]"#;
     const CATEGORIES: &str = r#""categories": [{"id": 90, "name": "b"}, {"id": 1, "name": "a"}]"#;
 
+    fn instances(annotations: &str) -> String {
+        format!(r#"{{{IMAGES}, {CATEGORIES}, "annotations": [{annotations}]}}"#)
+    }
+
     #[test]
     fn instances_may_stand_in_any_order_with_ids_as_texts() {
         let text = format!(
@@ -247,21 +296,31 @@ mod tests {
 
     #[test]
     fn errors_name_the_file_and_the_record() {
-        let with =
-            |annotations: &str| format!(r#"{{{IMAGES}, {CATEGORIES}, "annotations": [{annotations}]}}"#);
         let good = r#"{"id": 1, "image_id": 7, "category_id": 1, "bbox": [0, 0, 2, 3]}"#;
         for (text, message) in [
             (
-                with(&format!(r#"{good}, {{"image_id": 7}}"#)),
+                instances(&format!(r#"{good}, {{"image_id": 7}}"#)),
                 "gt.json: annotation 1: missing field `category_id`",
             ),
             (
-                with(r#"{"image_id": 7, "category_id": 1, "bbox": [1, 2, 3]}"#),
+                instances(r#"{"image_id": 7, "category_id": 1, "bbox": [1, 2, 3]}"#),
                 "gt.json: annotation 0: invalid length 3",
             ),
             (
-                with(r#"{"image_id": 7, "category_id": 1, "bbox": [1, 2, 1e400, 1]}"#),
+                instances(r#"{"image_id": 7, "category_id": 1, "bbox": [1, 2, 1e400, 1]}"#),
                 "gt.json: annotation 0: number out of range",
+            ),
+            (
+                instances(&format!(r#"{good}, {{"image_id": 7, "category_id": 1, "bbox": [1, NaN, 3, 4]}}"#)),
+                "gt.json: annotation 1: the box has numbers that are not finite",
+            ),
+            (
+                instances(r#"{"image_id": 7, "category_id": 1, "bbox": [1e308, 2, 1e308, 4]}"#),
+                "gt.json: annotation 0: the box reaches beyond the largest number",
+            ),
+            (
+                instances(r#"{"image_id": 7, "bbox": [1, 2, 3, 4], "area": NaN}"#),
+                "gt.json: annotation 0: missing field `category_id`",
             ),
             ("[]".into(), "gt.json: a list where an instances file has an object"),
             (format!("{{{IMAGES}, {CATEGORIES}}}"), "gt.json: no `annotations`"),
@@ -281,10 +340,41 @@ mod tests {
             let detections = Detections::from_coco_reader(text.as_bytes(), "dt.json").unwrap();
             assert_eq!(detections.entries[0].edges, BoxEdges::from_xywh([0.0, 1.0, 2.0, 3.0]));
         }
-        let error = Detections::from_coco_reader("[{\"image_id\": 1}]".as_bytes(), "dt.json").unwrap_err();
-        assert!(
-            error.to_string().starts_with("dt.json: detection 0: missing field `category_id`"),
-            "{error}"
-        );
+        for (record, field) in [
+            (r#"{"image_id": 1}"#, "category_id"),
+            (r#"{"image_id": 1, "category_id": 2, "bbox": [0, NaN, 2, 3]}"#, "score"),
+        ] {
+            let error =
+                Detections::from_coco_reader(format!("[{record}]").as_bytes(), "dt.json").unwrap_err();
+            let message = format!("dt.json: detection 0: missing field `{field}`");
+            assert!(error.to_string().starts_with(&message), "{error}");
+        }
+    }
+
+    #[test]
+    fn detections_with_the_numbers_that_python_writes_for_none_are_left_out() {
+        let result = |image: u32, x: &str, score: &str| {
+            format!(r#"{{"image_id": {image}, "category_id": 1, "bbox": [{x}, 1, 2, 3], "score": {score}}}"#)
+        };
+        let results = [
+            result(1, "0", "0.5"),
+            result(2, "0", "NaN"),
+            result(3, "-Infinity", "0.5"),
+            result(4, "0", "null"),
+            result(5, "0", "0.25"),
+        ];
+        let text = format!(r#"{{"info": {{"loss": NaN}}, "annotations": [{}]}}"#, results.join(", "));
+        let detections = Detections::from_coco_reader(text.as_bytes(), "dt.json").unwrap();
+        let scores: Vec<f64> = detections.entries.iter().map(|entry| entry.score).collect();
+        assert_eq!(scores, [0.5, 0.25]);
+        let images = [1, 2, 3, 4, 5].map(Id::Int);
+        let listed = GroundTruth::new(images, [Category::new(1i64, "a")], []).unwrap();
+        let located = detections.against(&listed).unwrap();
+        let left_out = located.findings.get(FindingKind::NonFiniteDetection).unwrap();
+        assert_eq!((left_out.count, left_out.examples.join(" ")), (3, "2 3 4".to_owned()));
+
+        let area = r#"{"id": 4, "image_id": 7, "category_id": 1, "bbox": [0, 0, 2, 3], "area": NaN}"#;
+        let truth = truth(&instances(area)).unwrap();
+        assert_eq!((truth.boxes[0].area, truth.findings().iter().count()), (6.0, 1));
     }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use csv::StringRecord;
+use effdet_core::label_text::is_set;
 
 use crate::dataset::{Annotation, PendingBoxes};
 use crate::openimages::Hierarchy;
@@ -72,8 +73,7 @@ impl Row<'_> {
     }
 
     fn is_set(&self, column: Option<usize>) -> bool {
-        let flag = column.and_then(|column| self.record.get(column)).map(str::trim);
-        matches!(flag, Some("1" | "1.0")) || flag.is_some_and(|f| f.eq_ignore_ascii_case("true"))
+        column.and_then(|column| self.record.get(column)).is_some_and(is_set)
     }
 
     fn image(&self, column: usize) -> Result<Id, Error> {
@@ -258,5 +258,34 @@ impl VerifiedLabels {
     /// The images that have labels.
     pub fn images(&self) -> impl Iterator<Item = &Id> {
         self.by_image.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_is_one_of_a_group_by_a_positive_number_or_the_word_true() {
+        let flags = [
+            ("1", true),
+            ("1.0", true),
+            ("True", true),
+            (" TRUE ", true),
+            ("0", false),
+            ("0.0", false),
+            ("-1", false),
+            ("False", false),
+            ("no", false),
+            ("", false),
+        ];
+        let rows: Vec<String> = flags.iter().map(|(flag, _)| format!("a,/m/x,0,1,0,1,{flag}\n")).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("boxes.csv");
+        let header = "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\n";
+        std::fs::write(&path, format!("{header}{}", rows.concat())).unwrap();
+        let truth = GroundTruth::from_openimages(&path, None, None, None).unwrap();
+        let found: Vec<bool> = truth.boxes.iter().map(|labelled| labelled.is_group_of).collect();
+        assert_eq!(found, flags.map(|(_, is_group_of)| is_group_of));
     }
 }

@@ -1,11 +1,11 @@
 //! VOC annotation folders, split files and `comp4` detections.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use effdet_core::ClassMap;
+use effdet_core::label_text::{before_flag, is_set};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use rayon::prelude::*;
@@ -27,7 +27,8 @@ impl GroundTruth {
     /// Reads VOC annotations: a folder of XML files, a VOC folder with `Annotations` in it, or a split file of
     /// `ImageSets/Main` whose VOC folder holds them.
     ///
-    /// Image ids are the names of the files without their ending. Category ids count from 1 in the order of
+    /// Image ids are the names of the files without their ending, which may have blanks in them; a flag behind a name in
+    /// a split file (`-1`, `0` or `1`, as in the lists per class) is passed over. Category ids count from 1 in the order of
     /// `classes`, or of the 20 VOC classes if only those occur, or else of the sorted names. Objects marked
     /// difficult have [`Annotation::ignore`] set. Boxes keep their 1-based coordinates; boxes of nested `part`s
     /// are not objects. A picture of a split without an XML file has no objects and is counted in the findings, as is one
@@ -100,7 +101,7 @@ fn files_ending(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Error> {
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let matches = path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
-        let hidden = path.file_name().and_then(OsStr::to_str).is_none_or(|name| name.starts_with('.'));
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         if matches && !hidden && path.is_file() {
             files.push(path);
         }
@@ -109,8 +110,8 @@ fn files_ending(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn stem(path: &Path) -> Option<String> {
-    path.file_stem().and_then(OsStr::to_str).map(str::to_owned)
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// A picture by the name of its annotation without the ending, and that file if there is one.
@@ -122,7 +123,7 @@ fn pictures_in(folder: &Path) -> Result<Vec<Picture>, Error> {
         let reason = "no XML annotation in this folder".into();
         return Err(Error::Layout { path: folder.into(), reason });
     }
-    Ok(files.into_iter().filter_map(|file| Some((stem(&file)?, Some(file)))).collect())
+    Ok(files.into_iter().map(|file| (stem(&file), Some(file))).collect())
 }
 
 fn annotations_of_split(split: &Path) -> Result<PathBuf, Error> {
@@ -136,15 +137,20 @@ fn annotations_of_split(split: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-/// The pictures of a split file; the second column of a per-class split (`-1`, `0`, `1`) is passed over.
+/// The pictures of a split file, by whole lines, for names may have blanks in them; a flag (`-1`, `0`, `1`), as behind
+/// the names of a per-class split, is passed over unless an annotation is called so.
 fn pictures_of_split(split: &Path) -> Result<Vec<Picture>, Error> {
     let text = read_text(split)?;
     let folder = annotations_of_split(split)?;
-    let picture = |stem: &str| {
+    let annotation = |stem: &str| {
         let files = ["xml", "XML"].map(|ending| folder.join(format!("{stem}.{ending}")));
-        (stem.to_owned(), files.into_iter().find(|file| file.is_file()))
+        files.into_iter().find(|file| file.is_file())
     };
-    Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(picture).collect())
+    let picture = |line: &str| match (annotation(line), before_flag(line)) {
+        (None, Some(name)) => (name.to_owned(), annotation(name)),
+        (file, _) => (line.to_owned(), file),
+    };
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(picture).collect())
 }
 
 fn parse_file(path: &Path) -> Result<Vec<VocObject>, Error> {
@@ -225,11 +231,6 @@ fn finish_object(
     Ok(VocObject { name, corners, difficult })
 }
 
-/// Whether a flag is set: some tools write `1.0`, `False` or `no`.
-fn is_set(flag: &str) -> bool {
-    flag.eq_ignore_ascii_case("true") || flag.parse::<f64>().is_ok_and(|number| number > 0.0)
-}
-
 impl Detections {
     /// Reads VOC detections: a folder with one text file per class, such as `comp4_det_test_car.txt` or
     /// `car.txt`, each line `image score xmin ymin xmax ymax`.
@@ -245,11 +246,11 @@ impl Detections {
             return Err(Error::Layout { path: folder.into(), reason });
         }
         for file in files {
-            let name = stem(&file).unwrap_or_default();
-            let category = category_of_file(&name, truth.categories()).ok_or_else(|| Error::Layout {
-                path: file.clone(),
-                reason: "the name of the file does not end in the name of a class".into(),
-            })?;
+            let category =
+                category_of_file(&stem(&file), truth.categories()).ok_or_else(|| Error::Layout {
+                    path: file.clone(),
+                    reason: "the name of the file does not end in the name of a class".into(),
+                })?;
             for (line, text) in (1u64..).zip(read_text(&file)?.lines()) {
                 if text.trim().is_empty() {
                     continue;
@@ -320,8 +321,10 @@ mod tests {
             ("1", true),
             ("1.0", true),
             ("True", true),
+            (" TRUE ", true),
             ("0", false),
             ("0.0", false),
+            ("-1", false),
             ("False", false),
             ("no", false),
             ("", false),
@@ -335,14 +338,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_read_once_whatever_the_split_repeats_and_by_any_case_of_its_ending() {
-        let folder = tempfile::tempdir().unwrap();
-        let annotations = folder.path().join("Annotations");
-        fs::create_dir(&annotations).unwrap();
-        let corners = "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>";
-        let object = format!("<object><name>dog</name><bndbox>{corners}</bndbox></object>");
-        for file in ["1.xml", "01.XML"] {
-            fs::write(annotations.join(file), format!("<annotation>{object}</annotation>")).unwrap();
-        }
+        let folder = folder_of(&["1.xml", "01.XML"].map(std::ffi::OsStr::new));
         let all = GroundTruth::from_voc(folder.path(), None).unwrap();
         assert_eq!((all.images().len(), all.len(), all.findings().is_empty()), (2, 2, true));
         let split = folder.path().join("split.txt");
@@ -353,6 +349,44 @@ mod tests {
         assert_eq!((repeated.count, &repeated.examples[..]), (1, &["1".to_owned()][..]));
         let absent = GroundTruth::from_voc(folder.path().join("absent.txt"), None).unwrap_err();
         assert!(matches!(absent, Error::Read { .. }), "{absent}");
+    }
+
+    /// A VOC folder with one object in each of these annotations.
+    fn folder_of(names: &[&std::ffi::OsStr]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let annotations = folder.path().join("Annotations");
+        fs::create_dir(&annotations).unwrap();
+        let corners = "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>";
+        let object = format!("<object><name>dog</name><bndbox>{corners}</bndbox></object>");
+        for name in names {
+            fs::write(annotations.join(name), format!("<annotation>{object}</annotation>")).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn names_of_a_split_may_have_blanks_and_lose_a_flag_only_where_nothing_is_called_so() {
+        let folder = folder_of(&["my dog.xml", "a.xml", "b 1.xml"].map(std::ffi::OsStr::new));
+        let split = folder.path().join("split.txt");
+        fs::write(&split, " my dog \n\na  -1\nb 1\ngone 0\nold dog\n").unwrap();
+        let truth = GroundTruth::from_voc(&split, None).unwrap();
+        let ids: Vec<String> = truth.images().iter().map(ToString::to_string).collect();
+        assert_eq!(ids, ["a", "b 1", "gone", "my dog", "old dog"]);
+        assert_eq!(truth.len(), 3);
+        let missing = truth.findings().get(FindingKind::MissingAnnotationFile).unwrap();
+        assert_eq!(missing.examples, ["gone", "old dog"]);
+    }
+
+    // Other systems refuse such names.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn annotations_whose_names_are_not_utf_8_are_read() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let folder = folder_of(&[&b"caf\xe9.xml"[..], b".hidden\xe9.xml"].map(std::ffi::OsStr::from_bytes));
+        let truth = GroundTruth::from_voc(folder.path(), None).unwrap();
+        assert_eq!((truth.images(), truth.len()), (&[Id::from("caf\u{fffd}")][..], 1));
+        assert!(truth.findings().is_empty(), "{}", truth.findings());
     }
 
     #[test]
