@@ -139,9 +139,8 @@ impl Lowering {
                 };
                 // The arrays live on in the operation itself.
                 (conv.op.weight, conv.op.bias) = (Arc::new([]), None);
-                let pointwise = op.kernel == 1 && op.stride == 1 && op.groups == 1;
                 if let (Kernel::Gate { x, factors }, true, true) =
-                    (&self.operations[x].kernel, only, pointwise)
+                    (&self.operations[x].kernel, only, op.is_pointwise())
                 {
                     (conv.x, conv.gate) = (*x, Some(*factors));
                 }
@@ -280,8 +279,7 @@ impl Lowering {
 
 impl Conv {
     fn is_plain_pointwise(&self) -> bool {
-        let ConvOp { kernel, stride, groups, .. } = self.op;
-        (kernel, stride, groups) == (1, 1, 1) && self.residual.is_none() && self.gate.is_none()
+        self.op.is_pointwise() && self.residual.is_none() && self.gate.is_none()
     }
 }
 
