@@ -41,10 +41,10 @@ enum Task {
     /// Compare every network with the reference: on the CPU write docs/parity.md, with --device a table for that device.
     Parity {
         /// Folder of shared reference data; by default `EFFDET_SHARED`, else `shared` beside the repository.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "device")]
         shared: Option<PathBuf>,
         /// Folder of the blood cell test pictures as Pillow decodes them (`tools/golden/decode_with_pillow.py`).
-        #[arg(long)]
+        #[arg(long, conflicts_with = "device")]
         png: Option<PathBuf>,
         #[command(flatten)]
         on: device_parity::Arguments,
@@ -71,5 +71,29 @@ fn main() -> anyhow::Result<()> {
         },
         Task::DownloadWeights { arguments } => weights::download(&arguments),
         Task::WeightsPage => weights::write_page(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn parity_on_a_device_takes_nothing_that_it_does_not_read() {
+        let parse = |rest: &[&str]| Arguments::try_parse_from([&["xtask", "parity"][..], rest].concat());
+        assert!(parse(&["--shared", "a", "--png", "b"]).is_ok());
+        assert!(parse(&["--device", "wgpu"]).is_ok());
+        for ignored in [["--shared", "a"], ["--png", "b"]] {
+            let error = parse(&[["--device", "wgpu"], ignored].concat()).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+        }
     }
 }

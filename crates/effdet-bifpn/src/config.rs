@@ -64,7 +64,8 @@ impl BiFpnConfig {
     ///
     /// # Errors
     /// What [`FpnGraph::validate`] gives; [`Error::Inputs`] if there are more feature maps than levels or none;
-    /// [`Error::Zero`] for a zero number of channels or repeats.
+    /// [`Error::Zero`] for a zero number of channels or repeats; [`Error::Norm`] for channels that do not divide into the
+    /// groups of the normalisation.
     pub fn init(&self, device: &Device) -> Result<FeatureNetwork, Error> {
         self.graph.validate()?;
         let (maps, levels) = (self.in_channels.len(), self.graph.num_levels());
@@ -77,6 +78,28 @@ impl BiFpnConfig {
         if self.repeats == 0 {
             return Err(Error::Zero("the number of cells"));
         }
+        self.norm.check(self.channels)?;
         Ok(FeatureNetwork::init(self, device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use effdet_nn::UnevenGroups;
+
+    use super::*;
+
+    #[test]
+    fn a_norm_whose_groups_do_not_divide_the_channels_is_refused() {
+        let config = BiFpnConfig::new(FpnGraph::named("bifpn_fa", 3, 7).unwrap(), [40, 112, 320]);
+        let init = |norm| BiFpnConfig { norm, ..config.clone() }.init(&Device::flex());
+        for group_size in [0, 24, 128] {
+            for norm in [NormConfig::Group { group_size }, NormConfig::Evo { group_size }] {
+                let expected = UnevenGroups { channels: 64, group_size };
+                assert_eq!(init(norm).unwrap_err(), Error::Norm(expected));
+            }
+        }
+        assert!(init(NormConfig::Group { group_size: 16 }).is_ok());
+        assert!(init(NormConfig::Evo { group_size: 64 }).is_ok());
     }
 }

@@ -50,6 +50,9 @@ pub enum Error {
         /// Number of levels.
         levels: usize,
     },
+    /// Channels that do not divide into the groups of the normalisation.
+    #[error(transparent)]
+    Norm(#[from] effdet_nn::UnevenGroups),
     /// A number that must not be zero.
     #[error("{0} must not be zero")]
     Zero(&'static str),

@@ -30,7 +30,7 @@ fn heads(criterion: &mut Criterion) {
                     "effdet-heads",
                     &format!("{}-{name}", model.name),
                     &inputs,
-                    |device| Ok(config.init(device)),
+                    |device| Ok(config.init(device)?),
                     |head: &Head, levels| head.forward(&levels),
                     |head, levels| head.forward(&levels),
                 )

@@ -2,7 +2,7 @@
 
 use effdet_core::ImageSize;
 
-/// What can be wrong with anchors, head outputs or post-processing settings.
+/// What can be wrong with anchors, heads, their outputs or settings.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -42,7 +42,7 @@ pub enum Error {
         /// The expected shape in words.
         shape: String,
     },
-    /// A post-processing setting outside its range.
+    /// A setting outside its range.
     #[error("{name} is {value}, expected {expected}")]
     Setting {
         /// Name of the setting.
@@ -52,6 +52,9 @@ pub enum Error {
         /// The range it must lie in.
         expected: &'static str,
     },
+    /// Channels that do not divide into the groups of the heads' normalisation.
+    #[error(transparent)]
+    Norm(#[from] effdet_nn::UnevenGroups),
     /// An object that no anchor can be matched with.
     #[error("object {index}: {reason}")]
     Truth {

@@ -6,6 +6,8 @@ use effdet_nn::{
     Activation, FeatureConv, FeatureConvConfig, FeatureMap, Initializer, NormAct, NormConfig, Padding,
 };
 
+use crate::Error;
+
 /// Probability that an untrained class head gives every class, so that the first steps are not drowned by negatives.
 ///
 /// # Reference
@@ -50,7 +52,15 @@ pub enum HeadOutput {
 
 impl HeadConfig {
     /// Builds the network.
-    pub fn init(&self, device: &Device) -> Head {
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for no channels; [`Error::Norm`] for channels that do not divide into the groups of the
+    /// normalisation.
+    pub fn init(&self, device: &Device) -> Result<Head, Error> {
+        if self.channels == 0 {
+            return Err(Error::Setting { name: "channels", value: "0".into(), expected: "at least 1" });
+        }
+        self.norm.check(self.channels)?;
         let (outputs, prior) = match self.output {
             HeadOutput::Classes(classes) => (classes, -((1.0 - PRIOR) / PRIOR).ln()),
             HeadOutput::Boxes => (4, 0.0),
@@ -77,11 +87,11 @@ impl HeadConfig {
                 (0..self.repeats).map(|_| (0..self.levels).map(|_| wrapped()).collect()).collect(),
             )
         };
-        Head {
+        Ok(Head {
             conv_rep: (0..self.repeats).map(|_| conv.init(device)).collect(),
             bn_rep,
             predict: predict.init(device),
-        }
+        })
     }
 }
 
@@ -175,13 +185,12 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use burn::tensor::Tensor;
+    use effdet_nn::UnevenGroups;
 
     use super::*;
 
-    #[test]
-    fn both_layouts_hold_the_same_norms() {
-        let device = Device::flex();
-        let config = HeadConfig {
+    fn config() -> HeadConfig {
+        HeadConfig {
             channels: 8,
             levels: 3,
             repeats: 2,
@@ -193,8 +202,13 @@ mod tests {
             activation: Activation::Swish,
             norm: NormConfig::default(),
             level_first: false,
-        };
-        let head = config.init(&device);
+        }
+    }
+
+    #[test]
+    fn both_layouts_hold_the_same_norms() {
+        let device = Device::flex();
+        let head = config().init(&device).unwrap();
         let levels = [4, 2, 1].map(|size| Tensor::ones([1, 8, size, size], &device));
         let values =
             |head: &Head| head.forward(&levels).pop().unwrap().into_data().try_to_vec::<f32>().unwrap();
@@ -212,7 +226,6 @@ mod tests {
         let device = Device::flex();
         device.seed(5);
         let config = HeadConfig {
-            channels: 8,
             levels: 1,
             repeats: 1,
             anchors: 1,
@@ -221,12 +234,27 @@ mod tests {
             padding: Padding::Symmetric,
             redundant_bias: false,
             activation: Activation::Relu,
-            norm: NormConfig::default(),
             level_first: true,
+            ..config()
         };
-        let logits = config.init(&device).forward(&[Tensor::zeros([1, 8, 1, 1], &device)]).pop().unwrap();
+        let head = config.init(&device).unwrap();
+        let logits = head.forward(&[Tensor::zeros([1, 8, 1, 1], &device)]).pop().unwrap();
         for logit in logits.into_data().try_to_vec::<f32>().unwrap() {
             assert!((1.0 / (1.0 + (-logit).exp()) - 0.01).abs() < 1e-6, "{logit}");
         }
+    }
+
+    #[test]
+    fn channels_that_no_head_can_have_are_refused() {
+        let init = |channels, norm| HeadConfig { channels, norm, ..config() }.init(&Device::flex());
+        let none = Error::Setting { name: "channels", value: "0".into(), expected: "at least 1" };
+        assert_eq!(init(0, NormConfig::default()).unwrap_err(), none);
+        for group_size in [0, 3, 16] {
+            for norm in [NormConfig::Group { group_size }, NormConfig::Evo { group_size }] {
+                let expected = UnevenGroups { channels: 8, group_size };
+                assert_eq!(init(8, norm).unwrap_err(), Error::Norm(expected));
+            }
+        }
+        assert!(init(8, NormConfig::Evo { group_size: 4 }).is_ok());
     }
 }

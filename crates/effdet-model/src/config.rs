@@ -313,8 +313,8 @@ impl EfficientDetConfig {
         Ok(EfficientDet {
             backbone: self.backbone_config()?.init(device)?,
             fpn: self.fpn_config()?.init(device)?,
-            class_net: self.head_config(HeadOutput::Classes(self.num_classes)).init(device),
-            box_net: self.head_config(HeadOutput::Boxes).init(device),
+            class_net: self.head_config(HeadOutput::Classes(self.num_classes)).init(device)?,
+            box_net: self.head_config(HeadOutput::Boxes).init(device)?,
         })
     }
 }

@@ -42,16 +42,16 @@ pub struct Predictor {
 impl Predictor {
     /// Puts the network in evaluation mode.
     ///
-    /// On the CPU it is computed in its [inference form](Inference) wherever there is one, with as many threads as the
-    /// processor has cores.
+    /// On the CPU, CUDA and wgpu it is computed in its [inference form](Inference) wherever there is one; on the CPU with
+    /// as many threads as the processor has cores.
     pub fn new(model: EfficientDet, config: EfficientDetConfig) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let inference = Some(Inference::new(threads));
         Self { model: model.valid(), config, anchors: Mutex::new(Vec::new()), inference }
     }
 
-    /// Sets the number of threads of the inference form; with `None` the network runs as a composition of the
-    /// framework's operations.
+    /// Sets the number of threads of the inference form on the CPU; with `None` the network runs as a composition of the
+    /// framework's operations, on any device.
     pub fn set_inference(&mut self, threads: Option<usize>) {
         self.inference = threads.map(Inference::new);
     }

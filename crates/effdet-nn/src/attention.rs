@@ -31,7 +31,7 @@ impl MultiQueryAttentionConfig {
     /// Builds the layer.
     pub fn init(&self, device: &Device) -> MultiQueryAttention {
         let proj = |from, to| {
-            Conv2dConfig::new(from, to, 1).with_initializer(Initializer::GlorotUniform).init(device)
+            Conv2dConfig::new(from, to, 1).with_initializer(Initializer::XavierUniform).init(device)
         };
         let reduced = || {
             let strided = self.key_value_stride > 1;
@@ -40,7 +40,7 @@ impl MultiQueryAttentionConfig {
                     Conv2dConfig::depthwise(self.in_channels, self.kernel)
                         .with_stride(self.key_value_stride)
                         .with_padding(self.padding)
-                        .with_initializer(Initializer::GlorotUniform)
+                        .with_initializer(Initializer::XavierUniform)
                         .init(device)
                 }),
                 norm: strided.then(|| self.norm.init(self.in_channels, Activation::Identity, device)),
@@ -136,5 +136,34 @@ impl MultiQueryAttention {
             width,
         ]);
         self.output.proj.forward(merged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// timm 1.0.31, `mobilenetv4_hybrid_medium`: 0.0643 is the largest number of `blocks.2.4.attn.key.down_conv`, 0.1637
+    /// that of `blocks.2.4.attn.value.proj`.
+    #[test]
+    fn weights_start_within_the_range_of_timm_s() {
+        let config = MultiQueryAttentionConfig {
+            in_channels: 160,
+            out_channels: 160,
+            heads: 4,
+            head_channels: 64,
+            key_value_stride: 2,
+            kernel: 3,
+            padding: Padding::Symmetric,
+            norm: NormConfig::default(),
+        };
+        let attention = config.init(&Device::flex());
+        let check = |conv: &Conv2d, expected: f32| {
+            let largest = conv.weight.val().abs().max().into_scalar::<f32>();
+            assert!((largest / expected - 1.0).abs() < 0.02, "{largest}, not {expected}");
+        };
+        check(attention.key.down_conv.as_ref().unwrap(), 0.0643);
+        check(attention.value.down_conv.as_ref().unwrap(), 0.0643);
+        check(&attention.value.proj, 0.1637);
     }
 }

@@ -1,8 +1,8 @@
 //! What layers compute on: tensors, or the record of a computation.
 //!
 //! A network's forward pass is written once, for any [`FeatureMap`]. With tensors it computes, on any device. With
-//! [`Recorded`] maps it writes down what it would compute, as a [`Graph`], from which come the CPU's inference form and
-//! exported files.
+//! [`Recorded`] maps it writes down what it would compute, as a [`Graph`], from which come the inference forms and exported
+//! files.
 
 use std::cell::RefCell;
 use std::rc::Rc;

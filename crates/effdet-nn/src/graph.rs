@@ -24,6 +24,26 @@ pub struct Node {
     pub shape: [usize; 4],
 }
 
+impl Node {
+    /// Whether it fits the nodes before it.
+    fn check(&self, before: &[Node]) -> Result<(), String> {
+        let is_input = |node: &Node| matches!(node.op, Op::Input);
+        if is_input(self) && before.last().is_some_and(|last| !is_input(last)) {
+            return Err("an input behind what is computed".to_owned());
+        }
+        let shapes = self.inputs.iter().map(|input| Some(before.get(*input)?.shape));
+        let shapes = shapes.collect::<Option<Vec<_>>>().ok_or("an input that comes later")?;
+        let shape = self.op.output_shape(&shapes, self.shape)?;
+        if shape != self.shape {
+            return Err(format!("a map of {:?} where {shape:?} comes out", self.shape));
+        }
+        if shape.contains(&0) {
+            return Err(format!("an empty map of {shape:?}"));
+        }
+        Ok(())
+    }
+}
+
 /// What a node computes.
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -171,6 +191,12 @@ impl ConvOp {
         Ok(())
     }
 
+    /// Whether it is a matrix product of pixels and weights as they lie. With zeros around the map it is not: the output
+    /// then has pixels that the input lacks.
+    pub fn is_pointwise(&self) -> bool {
+        (self.kernel, self.stride, self.groups) == (1, 1, 1) && self.padding == [(0, 0); 2]
+    }
+
     /// Whether each channel has its own filter.
     pub fn is_depthwise(&self) -> bool {
         self.groups == self.in_channels && self.in_channels == self.out_channels && self.groups > 1
@@ -203,26 +229,14 @@ pub(crate) fn window_outputs(
 }
 
 impl Graph {
-    /// Whether every node's inputs come before it and its shape and parameters are those that its inputs give. Kernels
-    /// read and write without looking again.
+    /// Whether the inputs come first, every node's inputs come before it, its shape and parameters are those that its
+    /// inputs give, and no map is empty. Kernels read and write without looking again.
     ///
     /// # Errors
     /// The first node that does not fit, and why.
     pub fn validate(&self) -> Result<(), String> {
         for (at, node) in self.nodes.iter().enumerate() {
-            let shapes: Option<Vec<[usize; 4]>> =
-                node.inputs.iter().map(|input| Some(self.nodes[..at].get(*input)?.shape)).collect();
-            let computed = match shapes {
-                None => Err("an input that comes later".to_owned()),
-                Some(shapes) => node.op.output_shape(&shapes, node.shape),
-            };
-            match computed {
-                Err(what) => return Err(format!("node {at}: {what}")),
-                Ok(shape) if shape != node.shape => {
-                    return Err(format!("node {at}: a map of {:?} where {shape:?} comes out", node.shape));
-                }
-                Ok(_) => {}
-            }
+            node.check(&self.nodes[..at]).map_err(|what| format!("node {at}: {what}"))?;
         }
         match self.outputs.iter().find(|output| **output >= self.nodes.len()) {
             Some(output) => Err(format!("output {output} of {} nodes", self.nodes.len())),
@@ -242,6 +256,7 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feature_map::{FeatureMap, record};
 
     fn conv(in_channels: usize, kernel: usize) -> Op {
         Op::Conv(ConvOp {
@@ -287,5 +302,29 @@ mod tests {
         later.nodes[1].inputs = vec![0];
         later.outputs = vec![2];
         assert!(later.validate().is_err());
+    }
+
+    #[test]
+    fn an_empty_map_is_found() {
+        for shape in [[0, 3, 4, 4], [1, 0, 4, 4], [1, 3, 0, 4], [1, 3, 4, 0]] {
+            let error = after(Op::Activation(Activation::Relu), shape, shape).validate().unwrap_err();
+            assert_eq!(error, format!("node 0: an empty map of {shape:?}"));
+        }
+        assert!(after(Op::Narrow { start: 3 }, [1, 3, 4, 4], [1, 0, 4, 4]).validate().is_err());
+        for mode in [ResizeMode::Nearest, ResizeMode::Bilinear, ResizeMode::Bicubic] {
+            assert_eq!(after(Op::Resize(mode), [1, 3, 4, 4], [1, 3, 2, 4]).validate(), Ok(()));
+            let error = record([1, 3, 4, 4], |x| vec![x.resize([0, 4], mode)]).unwrap_err();
+            assert_eq!(error.to_string(), "node 1: an empty map of [1, 3, 0, 4] cannot be recorded");
+        }
+    }
+
+    #[test]
+    fn an_input_behind_what_is_computed_is_found() {
+        let mut graph = after(Op::GlobalMean, [1, 3, 4, 4], [1, 3, 1, 1]);
+        graph.nodes.insert(1, graph.nodes[0].clone());
+        graph.outputs = vec![2];
+        assert_eq!(graph.validate(), Ok(()));
+        graph.nodes.swap(1, 2);
+        assert_eq!(graph.validate().unwrap_err(), "node 2: an input behind what is computed");
     }
 }

@@ -22,8 +22,11 @@ pub enum Initializer {
     /// Normal with standard deviation `√(1 / fan_in)`: effdet `_variance_scaling`, the heads.
     FanInNormal,
     /// Uniform with limit `√(3 / mean(fan_in, fan_out))`, `fan_out` divided by the groups: effdet
-    /// `_glorot_uniform`, the feature network; with one group also PyTorch's `xavier_uniform_`.
+    /// `_glorot_uniform`, the feature network.
     GlorotUniform,
+    /// Uniform with limit `√(3 / mean(fan_in, fan_out))`, groups not considered: timm's attention (PyTorch
+    /// `xavier_uniform_`).
+    XavierUniform,
     /// Uniform with limit `√(1 / fan_out)` where `fan_out` is the first dimension: timm's classifier.
     FanOutUniform,
 }
@@ -59,13 +62,15 @@ impl Initializer {
         let grouped_fan_out = (fan_out / groups).max(1) as f64;
         let normal = |std: f64| Some(Distribution::Normal(0.0, std));
         let uniform = |limit: f64| Some(Distribution::Uniform(-limit, limit));
+        let glorot = |fan_out: f64| uniform((3.0 / ((fan_in + fan_out) / 2.0).max(1.0)).sqrt());
         match self {
             Initializer::Constant(_) => None,
             Initializer::Normal(std) => normal(std),
             Initializer::FanOutNormal => normal((2.0 / grouped_fan_out).sqrt()),
             Initializer::KaimingFanOut => normal((2.0 / fan_out as f64).sqrt()),
             Initializer::FanInNormal => normal((1.0 / fan_in.max(1.0)).sqrt()),
-            Initializer::GlorotUniform => uniform((3.0 / ((fan_in + grouped_fan_out) / 2.0).max(1.0)).sqrt()),
+            Initializer::GlorotUniform => glorot(grouped_fan_out),
+            Initializer::XavierUniform => glorot(fan_out as f64),
             Initializer::FanOutUniform => uniform((1.0 / shape[0] as f64).sqrt()),
         }
     }
@@ -92,6 +97,11 @@ mod tests {
         // uniform(-l, l) has standard deviation l / √3
         let std = spread(Initializer::GlorotUniform, [128, 64, 3, 3], 1);
         assert!((std / (1.0f64 / ((576.0 + 1152.0) / 2.0)).sqrt() - 1.0).abs() < 0.02, "{std}");
+        // depthwise: fan_in = 9, fan_out = 9 · 4096, divided by the groups or not
+        let std = spread(Initializer::GlorotUniform, [4096, 1, 3, 3], 4096);
+        assert!((std / (1.0f64 / 9.0).sqrt() - 1.0).abs() < 0.02, "{std}");
+        let std = spread(Initializer::XavierUniform, [4096, 1, 3, 3], 4096);
+        assert!((std / (1.0f64 / ((9.0 + 36864.0) / 2.0)).sqrt() - 1.0).abs() < 0.02, "{std}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub use init::Initializer;
 pub use layer_scale::LayerScale;
 pub use linear::Linear;
 pub use module_map::ModuleMap;
-pub use norm_act::{NormAct, NormConfig};
+pub use norm_act::{NormAct, NormConfig, UnevenGroups};
 pub use padding::Padding;
 pub use pool::{Pool, pool2d};
 pub use precision::Precision;

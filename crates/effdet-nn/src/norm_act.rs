@@ -38,12 +38,40 @@ impl Default for NormConfig {
     }
 }
 
+/// Channels that a normalisation cannot divide into groups of its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{channels} channels do not divide into groups of {group_size}")]
+pub struct UnevenGroups {
+    /// The channels.
+    pub channels: usize,
+    /// Channels per group.
+    pub group_size: usize,
+}
+
 impl NormConfig {
+    /// Whether there is such a layer for `channels` channels.
+    ///
+    /// # Errors
+    /// [`UnevenGroups`] if the channels do not divide into groups of the configured size.
+    pub fn check(&self, channels: usize) -> Result<(), UnevenGroups> {
+        match *self {
+            NormConfig::Group { group_size } | NormConfig::Evo { group_size }
+                if group_size == 0 || !channels.is_multiple_of(group_size) =>
+            {
+                Err(UnevenGroups { channels, group_size })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Builds the layer for `channels` channels.
     ///
     /// # Panics
-    /// If the channels do not divide into groups of the configured size.
+    /// If [`check`](Self::check) gives an error.
     pub fn init(&self, channels: usize, activation: Activation, device: &Device) -> NormAct {
+        if let Err(error) = self.check(channels) {
+            panic!("{error}");
+        }
         let weight = Initializer::Constant(1.0).init([channels], 1, device);
         let bias = Initializer::Constant(0.0).init([channels], 1, device);
         match *self {
@@ -51,22 +79,16 @@ impl NormConfig {
                 NormAct::Batch(BatchNormConfig { channels, epsilon, momentum, activation }.init(device))
             }
             NormConfig::Group { group_size } => {
-                check_groups(channels, group_size);
                 NormAct::Group(GroupNorm { weight, bias, group_size, activation })
             }
             NormConfig::Layer => NormAct::Layer(LayerNorm2d { weight, bias, epsilon: EPSILON, activation }),
             NormConfig::Evo { group_size } => {
-                check_groups(channels, group_size);
                 let gated = activation != Activation::Identity;
                 let v = gated.then(|| Initializer::Constant(1.0).init([channels], 1, device));
                 NormAct::Evo(EvoNormS0 { weight, bias, v, group_size })
             }
         }
     }
-}
-
-fn check_groups(channels: usize, group_size: usize) {
-    assert_eq!(channels % group_size, 0, "{channels} channels do not divide into groups of {group_size}");
 }
 
 /// A normalisation and the activation that follows it.

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, activation};
 
 use crate::feature_map::FeatureMap;
 use crate::norm_act::LayerNorm2d;
-use crate::{Activation, Conv2d, Conv2dConfig, Initializer};
+use crate::{Activation, Conv2d, Conv2dConfig};
 
 /// Sizes of a [`SqueezeExcite`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,10 +95,8 @@ impl GlobalContext {
     /// Builds the layer for `channels` channels with `reduced_channels` in the bottleneck.
     pub fn init(channels: usize, reduced_channels: usize, activation: Activation, device: &Device) -> Self {
         let conv = |from, to| Conv2dConfig::new(from, to, 1).with_bias(true);
-        let attention =
-            conv(channels, 1).with_initializer(Initializer::Normal((2.0 / channels as f64).sqrt()));
         Self {
-            conv_attn: attention.init(device),
+            conv_attn: conv(channels, 1).init(device),
             mlp_scale: ContextMlp {
                 fc1: conv(channels, reduced_channels).init(device),
                 norm: LayerNorm2d::new(reduced_channels, 1e-6, device),
@@ -146,5 +144,21 @@ impl ChannelAttention {
                 output
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// timm 1.0.31, `gc_efficientnetv2_rw_t`: the weights of all `conv_attn` have a deviation of 1.41, their biases are 0.
+    #[test]
+    fn attention_logits_start_with_the_spread_of_timm_s() {
+        let layer = GlobalContext::init(8192, 8, Activation::Relu, &Device::flex());
+        let weight = layer.conv_attn.weight.val();
+        let deviation = weight.powf_scalar(2.0).mean().sqrt().into_scalar::<f32>();
+        assert!((deviation / 2.0f32.sqrt() - 1.0).abs() < 0.05, "{deviation}");
+        let bias = layer.conv_attn.bias.unwrap().val().into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(bias, [0.0]);
     }
 }

@@ -8,6 +8,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
+use effdet_nn::graph::{ConvOp, Graph, Node, Op};
 use effdet_nn::native::DeviceProgram;
 use effdet_nn::{
     Activation, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, FeatureMap, Padding, Pool, Recorded,
@@ -141,6 +142,56 @@ fn squeeze_and_excite_with_a_residual() {
         conv(Conv2dConfig::new(48, 48, 1)),
     ]);
     check("squeeze and excite", &network, &[[3, 48, 40, 36]]);
+}
+
+#[test]
+fn padded_pointwise_convolutions_have_their_bias_in_the_border() {
+    let node = |op, inputs: &[usize], shape| Node { op, inputs: inputs.to_vec(), shape };
+    // Every number as it is, and a quarter.
+    let conv = ConvOp {
+        weight: (0..64).map(|i| if i % 9 == 0 { 1.0 } else { 0.0 }).collect(),
+        bias: Some([0.25; 8].into()),
+        in_channels: 8,
+        out_channels: 8,
+        kernel: 1,
+        stride: 1,
+        dilation: 1,
+        groups: 1,
+        padding: [(1, 1); 2],
+        same: false,
+    };
+    let run = |nodes: Vec<Node>, values: &[f32]| {
+        let shape = nodes[0].shape;
+        let outputs = vec![nodes.len() - 1];
+        let program = DeviceProgram::compile(&Graph { nodes, outputs }).unwrap();
+        let data = burn::tensor::TensorData::new(values.to_vec(), shape);
+        numbers(program.forward(vec![Tensor::from_data(data, &device())]).remove(0))
+    };
+    let values: Vec<f32> = (0..72).map(|i| (i % 23) as f32 / 8.0 - 1.0).collect();
+    let map = [1, 8, 3, 3];
+    let gated = vec![
+        node(Op::Input, &[], map),
+        node(Op::GlobalMean, &[0], [1, 8, 1, 1]),
+        node(Op::Gate, &[0, 1], map),
+        node(Op::Conv(conv.clone()), &[2], [1, 8, 5, 5]),
+    ];
+    let found = run(gated, &values);
+    assert_eq!(found.len(), 200);
+    for (at, found) in found.iter().enumerate() {
+        let (channel, y, x) = (at / 25, at / 5 % 5, at % 5);
+        let pixels = &values[9 * channel..][..9];
+        let mut expected = 0.25;
+        if (1..4).contains(&y) && (1..4).contains(&x) {
+            expected += pixels.iter().sum::<f32>() / 9.0 * pixels[(y - 1) * 3 + x - 1];
+        }
+        assert!((found - expected).abs() < allowed(), "{channel},{y},{x}: {found}, not {expected}");
+    }
+
+    // The only output is one of the zeros.
+    let strided = ConvOp { stride: 2, padding: [(1, 0); 2], ..conv };
+    let pixel = [1, 8, 1, 1];
+    let strided = vec![node(Op::Input, &[], pixel), node(Op::Conv(strided), &[0], pixel)];
+    assert_eq!(run(strided, &values[..8]), [0.25; 8]);
 }
 
 struct Pixelwise;

@@ -14,6 +14,9 @@
 //! # }
 //! ```
 //!
+//! [`from_pretrained`](effdet::Detector::from_pretrained) fetches weights with the cargo feature `hub`, here or of `effdet`;
+//! [`from_checkpoint`](effdet::Detector::from_checkpoint) needs none.
+//!
 //! One thread owns the detector. Concurrent requests are decoded beside each other and go through the network together
 //! ([`ServeConfig::batch`]). What may be sent, how long it may take and how much may wait is limited; a request beyond a
 //! limit is answered with a status that says so and `{"error": {"status", "code", "message"}}`. Once told to stop, the

@@ -137,7 +137,14 @@ impl Engine<'_> {
     /// # Errors
     /// For settings out of range or that the model or the loader cannot follow, a training set none of whose pictures can
     /// be used, a folder with weights of another run, a device or disk that fails, and bad steps where the policy says so.
-    pub fn run(mut self, phases: &[TrainConfig], resume: bool) -> Result<Ending, Error> {
+    pub fn run(self, phases: &[TrainConfig], resume: bool) -> Result<Ending, Error> {
+        let ending = self.run_phases(phases, resume);
+        // What is kept from step to step may be gigabytes, and there is no next step.
+        effdet_nn::native::release_memory();
+        ending
+    }
+
+    fn run_phases(mut self, phases: &[TrainConfig], resume: bool) -> Result<Ending, Error> {
         for phase in phases {
             phase.check()?;
             if !phase.precision.runs_on(self.model.device()) {

@@ -192,8 +192,9 @@ impl Detector {
         self.load_report.as_ref()
     }
 
-    /// Sets the number of threads of the network's inference form on the CPU, by default as many as there are cores;
-    /// with `None` the network runs as the framework's operations, as it does on every other device.
+    /// Sets the number of threads of the network's inference form on the CPU, by default as many as there are cores. CUDA
+    /// and wgpu compute that form, too, whatever the number; with `None` the network runs as the framework's operations, on
+    /// any device.
     pub fn set_inference(&mut self, threads: Option<usize>) {
         self.predictor.set_inference(threads);
     }

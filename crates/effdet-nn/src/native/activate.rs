@@ -77,16 +77,6 @@ pub(crate) unsafe fn vectors<S: Simd>(activation: Activation, buffer: *mut f32, 
     each!(Relu Relu6 LeakyRelu Swish Sigmoid HardSigmoid HardSwish Mish)
 }
 
-/// One vector.
-///
-/// # Safety
-/// The instruction set must be there.
-#[inline(always)]
-pub(crate) unsafe fn vector<S: Simd>(activation: Activation, value: S::V) -> S::V {
-    // SAFETY: the caller's
-    unsafe { one::<S>(activation, value) }
-}
-
 /// Numbers in the largest tile that kernels keep in registers.
 const TILE_NUMBERS: usize = 512;
 

@@ -49,6 +49,13 @@ fn is_left_to_framework() -> bool {
     LEFT.load(Ordering::Relaxed)
 }
 
+/// Gives back the memory that the host's training operations keep for their next results, in the whole process. Where
+/// training goes on, its next step takes it anew. `effdet-train` calls it at the end of every run; loops of one's own may.
+pub fn release_memory() {
+    #[cfg(feature = "flex")]
+    training::release();
+}
+
 /// Whether products of single precision may go through the ten bits of mantissa that matrix units take. As for NVIDIA's
 /// libraries they may, unless the environment says `NVIDIA_TF32_OVERRIDE=0`.
 pub fn allows_tf32() -> bool {

@@ -90,7 +90,7 @@ unsafe fn sum_rows<S: Simd>(
                             S::mul_add(input, load(term.factors.add(channel)), value)
                         };
                     }
-                    let value = activate::vector::<S>(activation, value);
+                    let value = activate::one::<S>(activation, value);
                     let to = target.start.add((y * width + x) * target.stride + channel);
                     S::store_partial(to, value, count);
                     channel += S::LANES;

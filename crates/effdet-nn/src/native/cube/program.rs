@@ -496,7 +496,9 @@ impl<'a> Binder<'a> {
         let gate = conv.gate.map(|gate| self.maps[gate].clone());
         let residual = conv.residual.map(|residual| self.maps[residual].clone());
         let one_pixel = [self.size(conv.x), [height, width]] == [[1, 1]; 2];
-        if taps == 1 && one_pixel && gate.is_none() && residual.is_none() {
+        // With padding and a stride that pixel may be one of the zeros.
+        let is_padded = op.padding != [(0, 0); 2];
+        if taps == 1 && one_pixel && !is_padded && gate.is_none() && residual.is_none() {
             let sizes = [self.batch, sizes.channels, channels, padded.bias.len()];
             let activation = conv.activation;
             return self.push(move |launcher| {
@@ -508,7 +510,7 @@ impl<'a> Binder<'a> {
             kernel: op.kernel,
             stride: op.stride,
             dilation: op.dilation,
-            padded: op.padding != [(0, 0); 2],
+            padded: is_padded,
             gated: gate.is_some(),
             biased: true,
             residual: residual.is_some(),

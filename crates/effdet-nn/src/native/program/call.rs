@@ -155,6 +155,8 @@ pub(super) struct ConvCall {
     pub weights: Option<usize>,
     pub residual: Option<usize>,
     pub activation: Activation,
+    /// Whether the map is used as one list of pixels.
+    pub pointwise: bool,
     pub kernel: usize,
     pub stride: usize,
     pub dilation: usize,
@@ -308,11 +310,6 @@ unsafe fn mean(memory: &Memory, from: &MeanSource, pixels: usize, to: &Map, pict
 }
 
 impl ConvCall {
-    /// Whether the map is used as one list of pixels.
-    pub fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.filters.len() == 1
-    }
-
     fn is_padded(&self) -> bool {
         self.padding != [(0, 0); 2]
     }
@@ -323,7 +320,7 @@ impl ConvCall {
 
     /// Numbers of scratch memory a task needs: the rows it reads, with their padding.
     pub fn scratch(&self) -> usize {
-        if self.is_pointwise() || !self.is_padded() {
+        if !self.is_padded() {
             return 0;
         }
         let rows = (self.split.chunk - 1) * self.stride + self.reach();
@@ -339,7 +336,7 @@ impl ConvCall {
         let outputs = self.to.channels;
         // SAFETY: the plan's places
         unsafe {
-            if self.is_pointwise() {
+            if self.pointwise {
                 let filter = &self.filters[0];
                 let pixel = picture * self.split.rows + rows.start;
                 let input = Rows {

@@ -94,7 +94,7 @@ pub(in crate::native) fn lower(graph: &Graph, expansions: Expansions) -> Result<
     let uses = graph.uses();
     let mut lowering = Lowering { expansions, operations: Vec::new(), of_node: Vec::new() };
     for node in &graph.nodes {
-        let at = lowering.node(graph, &uses, node)?;
+        let at = lowering.node(&uses, node)?;
         lowering.of_node.push(at);
     }
     let outputs = graph.outputs.iter().map(|node| lowering.of_node[*node]).collect();
@@ -120,7 +120,7 @@ impl Lowering {
         (self.of_node[input], uses[input] == 1)
     }
 
-    fn node(&mut self, graph: &Graph, uses: &[usize], node: &crate::graph::Node) -> Result<usize, NoKernel> {
+    fn node(&mut self, uses: &[usize], node: &crate::graph::Node) -> Result<usize, NoKernel> {
         let shape = node.shape;
         Ok(match &node.op {
             Op::Input => self.push(Kernel::Input, shape),
@@ -139,9 +139,8 @@ impl Lowering {
                 };
                 // The arrays live on in the operation itself.
                 (conv.op.weight, conv.op.bias) = (Arc::new([]), None);
-                let pointwise = op.kernel == 1 && op.stride == 1 && op.groups == 1;
                 if let (Kernel::Gate { x, factors }, true, true) =
-                    (&self.operations[x].kernel, only, pointwise)
+                    (&self.operations[x].kernel, only, op.is_pointwise())
                 {
                     (conv.x, conv.gate) = (*x, Some(*factors));
                 }
@@ -236,7 +235,6 @@ impl Lowering {
             }
             Op::Concat => {
                 let maps = node.inputs.iter().map(|input| self.of_node[*input]).collect();
-                let _ = graph;
                 self.push(Kernel::Concat { maps }, shape)
             }
         })
@@ -281,8 +279,7 @@ impl Lowering {
 
 impl Conv {
     fn is_plain_pointwise(&self) -> bool {
-        let ConvOp { kernel, stride, groups, .. } = self.op;
-        (kernel, stride, groups) == (1, 1, 1) && self.residual.is_none() && self.gate.is_none()
+        self.op.is_pointwise() && self.residual.is_none() && self.gate.is_none()
     }
 }
 

@@ -236,6 +236,7 @@ mod tests {
 
     use super::*;
     use crate::feature_map::{FeatureMap, record};
+    use crate::graph::{ConvOp, Node};
     use crate::{Conv2dConfig, Padding, Pool};
 
     #[test]
@@ -256,6 +257,56 @@ mod tests {
             assert_eq!(found, is_nan, "{input:?}");
         }
         assert_eq!(program.run(&[f32::NEG_INFINITY, 2.0, f32::INFINITY], &workers).map(0, 0)[0], 2.0);
+    }
+
+    #[test]
+    fn a_padded_pointwise_convolution_has_its_bias_in_the_border() {
+        let node = |op, inputs: &[usize], shape| Node { op, inputs: inputs.to_vec(), shape };
+        let pointwise = ConvOp {
+            weight: [1.0, 2.0, 3.0, 4.0].into(),
+            bias: Some([0.5, -0.25].into()),
+            in_channels: 2,
+            out_channels: 2,
+            kernel: 1,
+            stride: 1,
+            dilation: 1,
+            groups: 1,
+            padding: [(1, 1); 2],
+            same: false,
+        };
+        // Every number as it is.
+        let depthwise = ConvOp {
+            weight: [1.0; 2].into(),
+            bias: None,
+            groups: 2,
+            padding: [(0, 0); 2],
+            ..pointwise.clone()
+        };
+        let (map, padded) = ([1, 2, 3, 3], [1, 2, 5, 5]);
+        let input = node(Op::Input, &[], map);
+        let conv = |from| node(Op::Conv(pointwise.clone()), &[from], padded);
+        let mean = node(Op::GlobalMean, &[0], [1, 2, 1, 1]);
+        let plain = vec![input.clone(), conv(0)];
+        let gated = vec![input.clone(), mean, node(Op::Gate, &[0, 1], map), conv(2)];
+        let expanded = vec![input, conv(0), node(Op::Conv(depthwise), &[1], padded)];
+        let picture: Vec<f32> = (1..=18).map(|number| number as f32).collect();
+        for (nodes, factors) in [(plain, [1.0; 2]), (gated, [5.0, 14.0]), (expanded, [1.0; 2])] {
+            let outputs = vec![nodes.len() - 1];
+            let program = Program::compile(&Graph { nodes, outputs }).unwrap();
+            let found = program.run(&picture, &Workers::new(1));
+            for (at, found) in found.map(0, 0).iter().enumerate() {
+                let (y, x, channel) = (at / 10, at / 2 % 5, at % 2);
+                let mut expected = [0.5, -0.25][channel];
+                let inside = (1..4).contains(&y) && (1..4).contains(&x);
+                if inside {
+                    let given = |i: usize| factors[i] * picture[i * 9 + (y - 1) * 3 + x - 1];
+                    expected += pointwise.weight[2 * channel] * given(0);
+                    expected += pointwise.weight[2 * channel + 1] * given(1);
+                }
+                let allowed = if inside { 1e-3 } else { 0.0 };
+                assert!((found - expected).abs() <= allowed, "{y},{x},{channel}: {found}, not {expected}");
+            }
+        }
     }
 
     #[test]

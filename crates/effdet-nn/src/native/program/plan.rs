@@ -276,6 +276,7 @@ impl Drafter {
             weights,
             residual,
             activation: conv.activation,
+            pointwise: op.is_pointwise(),
             kernel: op.kernel,
             stride: op.stride,
             dilation: op.dilation,
@@ -284,7 +285,7 @@ impl Drafter {
         };
         let depth = op.kernel * op.kernel * op.in_channels / op.groups;
         let pixel = depth * to.channels;
-        if call.is_pointwise() {
+        if call.pointwise {
             // Without weights of their own, the pictures are one list of pixels.
             let pixels = to.size[0] * to.size[1];
             let (pictures, rows) =
@@ -295,7 +296,7 @@ impl Drafter {
             call.split = Split::new(to.batch, to.size[0], pixel * to.size[1], 1);
         }
         // Few pixels and many filters: every task would read all filters, so the filters are divided instead.
-        let work = pixel * call.split.chunk * if call.is_pointwise() { 1 } else { to.size[1] };
+        let work = pixel * call.split.chunk * if call.pointwise { 1 } else { to.size[1] };
         if call.filters.len() == 1 && call.split.tasks() < 8 {
             let parts = (work / 400_000).clamp(1, call.filters[0].panels());
             call.split.panel_parts = parts;

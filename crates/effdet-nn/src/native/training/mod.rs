@@ -35,6 +35,8 @@ mod slope;
 mod tests;
 
 #[cfg(feature = "flex")]
+pub(crate) use buffer::release;
+#[cfg(feature = "flex")]
 pub(crate) use host::{focal_negatives, with_gradient};
 #[cfg(feature = "flex")]
 pub(crate) use norm_across::batch_norm_across;

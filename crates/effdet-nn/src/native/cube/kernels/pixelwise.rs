@@ -560,7 +560,6 @@ fn scale_kernel<F: Float, W: Float, N: Size>(
     factors: &[W],
     output: &mut [Vector<F, N>],
     scale: f32,
-    first: u32,
     pixels: u32,
     vectors: u32,
     picture_stride: u32,
@@ -580,7 +579,7 @@ fn scale_kernel<F: Float, W: Float, N: Size>(
     if comptime!(!spread) {
         value *= Vector::<f32, N>::cast_from(map[at as usize]);
     }
-    let start = first + picture * picture_stride + channel * channel_stride;
+    let start = picture * picture_stride + channel * channel_stride;
     let mut factor = Vector::<f32, N>::empty();
     #[unroll]
     for i in 0..N::value() {
@@ -589,11 +588,10 @@ fn scale_kernel<F: Float, W: Float, N: Size>(
     output[at as usize] = Vector::cast_from(value * factor);
 }
 
-/// Where the factors of maps are: that of a picture's channel is at `first + picture · strides[0] + channel · strides[1]`.
+/// Where the factors of maps are: that of a picture's channel is at `picture · strides[0] + channel · strides[1]`.
 pub struct FactorsOf {
     pub values: Handle,
     pub float: cubecl::ir::ElemType,
-    pub first: usize,
     pub strides: [usize; 2],
 }
 
@@ -614,7 +612,7 @@ pub fn scale(
     let (cubes, dim) = threads(target.pixels() * channels / width);
     let length = target.pixels() * channels;
     let [by_picture, by_channel] = factors.strides;
-    let reach = factors.first + (batch - 1) * by_picture + (channels - 1) * by_channel + 1;
+    let reach = (batch - 1) * by_picture + (channels - 1) * by_channel + 1;
     // SAFETY: the buffers have these lengths, and threads beyond the count stop
     unsafe {
         scale_kernel::launch_unchecked(
@@ -626,7 +624,6 @@ pub fn scale(
             BufferArg::from_raw_parts(factors.values.clone(), reach),
             BufferArg::from_raw_parts(output.clone(), length),
             scale,
-            factors.first as u32,
             (size[0] * size[1]) as u32,
             (channels / width) as u32,
             by_picture as u32,

@@ -22,7 +22,7 @@ fn target(map: &CubeTensor) -> Target {
 fn factors_of(factors: &CubeTensor) -> FactorsOf {
     let (shape, strides) = (factors.meta.shape(), factors.meta.strides());
     let step = |axis: usize| if shape[axis] == 1 { 0 } else { strides[axis] };
-    FactorsOf { values: factors.handle.clone(), float: float(factors), first: 0, strides: [step(0), step(1)] }
+    FactorsOf { values: factors.handle.clone(), float: float(factors), strides: [step(0), step(1)] }
 }
 
 fn scaled(map: &CubeTensor, factors: &FactorsOf) -> CubeTensor {
