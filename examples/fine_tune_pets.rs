@@ -22,9 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let (size, device) = (ImageSize::square(320), effdet::device("cpu")?);
     let model = DetectorModel::named("tf_efficientdet_lite0", &pets.class_map, size, &device)?;
-    // Of a start that the recipe `reference` made; the published Lite weights want 0.5 throughout.
-    let model = model.with_normalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-    let (model, report) = model.load(weights)?;
+    // A start that describes itself may be normalised in another way than the model; a `.pth` says nothing of it.
+    let (model, report) = model.with_normalization_of(&weights)?.load(weights)?;
     println!("{report}");
 
     let train = DataLoader::train(train, model.preprocess(), 16, 0)?;

@@ -1,6 +1,6 @@
 //! How long a checkpoint takes to load, and how much memory at most.
 //!
-//! cargo run --release --example load_checkpoint -- MODEL FILE
+//! cargo run --release -p effdet --example load_checkpoint -- MODEL FILE
 
 #![allow(clippy::print_stdout, reason = "an example")]
 

@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let parts = split::random(&pets, &[0.8, 0.2], 42)?;
     let (size, device) = (ImageSize::square(320), effdet::device("cpu")?);
     let model = DetectorModel::named("tf_efficientdet_lite0", &pets.class_map, size, &device)?;
-    let (mut model, report) = model.load(weights)?;
+    let (mut model, report) = model.with_normalization_of(weights)?.load(weights)?;
     println!("{report}");
 
     let train = DataLoader::train(pets.subset(&parts[0]), model.preprocess(), 16, 0)?;

@@ -71,7 +71,7 @@ pub enum Command {
     /// Show a network's parts, parameters and multiply-adds.
     #[command(after_help = examples::INFO)]
     Info(InfoArgs),
-    /// Evaluate detections in files against labels in files; no network is needed.
+    /// Evaluate detections in files against labels in files, without a neural network.
     ///
     /// coco: an instances JSON and a results JSON. voc: a folder of XML (or a VOC folder, or a split file) and a results
     /// JSON or a folder with one text file per class. openimages: the two CSV files.
@@ -314,7 +314,7 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "NAME")]
     pub backbone: Option<String>,
 
-    /// Checkpoint: .safetensors, .pth or a training dictionary.
+    /// Checkpoint: .safetensors, .pth, a training dictionary or .h5 of the official implementation.
     #[arg(long, value_name = "FILE", conflicts_with = "pretrained")]
     pub weights: Option<PathBuf>,
 
@@ -739,7 +739,7 @@ pub enum RecipeName {
     FineTune,
     /// One cycle over everything.
     OneCycle,
-    /// AdamW with warm-up and cosine, averaged weights: the recipe of the reference's own checkpoints.
+    /// AdamW with warm-up and cosine, averaged weights: for training from random weights.
     Reference,
 }
 

@@ -158,7 +158,7 @@ impl Schedule {
 }
 
 impl TrainConfig {
-    /// The recipe that the checkpoints of the shared reference were trained with, and 60 epochs: AdamW at 2e-3 with
+    /// A recipe for training from random weights, that of the blood cells in the book, and 60 epochs: AdamW at 2e-3 with
     /// decay 1e-4 on all parameters, 100 steps of warm-up and a cosine by steps, gradient norm 10, averages of 0.99.
     pub fn reference() -> Self {
         Self {

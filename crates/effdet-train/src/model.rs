@@ -122,6 +122,17 @@ impl DetectorModel {
         self
     }
 
+    /// Normalises pictures as a checkpoint says that its own were. One that says nothing, such as a `.pth`, changes nothing.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or describes itself in a way that is not understood.
+    pub fn with_normalization_of(self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let described = CheckpointMetadata::from_checkpoint(&Checkpoint::open(path)?)?;
+        let mean = described.mean.unwrap_or(self.preprocess.mean);
+        let std = described.std.unwrap_or(self.preprocess.std);
+        Ok(self.with_normalization(mean, std))
+    }
+
     /// Takes over the weights of a checkpoint: of a detector, whose class head keeps the rows of classes that both know by
     /// name and starts anew for others, or of a backbone alone. What does not fit stays as drawn and is in the report.
     ///
@@ -370,6 +381,30 @@ mod tests {
             assert_eq!((options.key_map)("stem_conv1.conv.weight"), name);
             assert!((options.ignore)("fc.weight"));
         }
+    }
+
+    #[test]
+    fn normalisation_is_that_of_a_checkpoint_which_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, metadata: &CheckpointMetadata| {
+            let path = folder.path().join(name);
+            let tensors = NamedTensors::from([("a".to_owned(), (vec![1], vec![0.0]))]);
+            save_named_tensors(&path, &tensors, &metadata.to_map()).unwrap();
+            path
+        };
+        let (mean, std) = ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]);
+        let said = CheckpointMetadata { mean: Some(mean), std: Some(std), ..CheckpointMetadata::default() };
+        let said = write("said.safetensors", &said);
+        let silent = write("silent.safetensors", &CheckpointMetadata::default());
+
+        let (classes, size) = (ClassMap::from_names(["cell"]).unwrap(), ImageSize::square(64));
+        let model = DetectorModel::named("tf_efficientdet_lite0", &classes, size, &Device::flex()).unwrap();
+        let own = (model.preprocess().mean, model.preprocess().std);
+        let model = model.with_normalization_of(silent).unwrap();
+        assert_eq!((model.preprocess().mean, model.preprocess().std), own);
+        let model = model.with_normalization_of(said).unwrap();
+        assert_eq!((model.preprocess().mean, model.preprocess().std), (mean, std));
+        assert_eq!((model.config().mean, model.config().std), (mean, std));
     }
 
     #[test]

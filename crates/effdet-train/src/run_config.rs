@@ -19,7 +19,7 @@ pub enum Recipe {
     FineTune,
     /// One cycle over everything: fastai's `fit_one_cycle`.
     OneCycle,
-    /// AdamW, warm-up and cosine by steps, averaged weights: what the reference's checkpoints were trained with.
+    /// AdamW, warm-up and cosine by steps, averaged weights: for training from random weights.
     Reference,
 }
 
