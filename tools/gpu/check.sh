@@ -57,6 +57,17 @@ train=(bench --model tf_efficientdet_d0 --batch 16 --runs 1 --train --device "$d
 [ -z "${QUICK:-}" ] || train=(bench --model tf_efficientdet_lite0 --batch 1 --runs 1 --train --device "$device")
 check profile 90 env CUBECL_DEBUG_OPTION=profile-medium CUBECL_DEBUG_LOG="$out/profile.txt" "$pack/effdet" "${train[@]}"
 gzip -f "$out/profile.txt" 2>/dev/null
+# How much of a step is the processor's: a step of one picture is nearly all of it. CubeCL looks for room in shared pages, or
+# ("enforced") among what had the very size, which takes the processor less and the device more memory.
+for memory in enabled enforced; do
+    mkdir -p "$out/memory-$memory"
+    printf '[memory]\npersistent_memory = "%s"\n' "$memory" > "$out/memory-$memory/cubecl.toml"
+    for batch in 1 32; do
+        [ -z "${QUICK:-}" ] || [ "$batch" = 1 ] || continue
+        check "train-$batch-$memory" 40 env -C "$out/memory-$memory" "$pack/effdet" bench --model tf_efficientdet_d0 \
+            --batch "$batch" --runs 5 --train --device "$device"
+    done
+done
 check compare 300 python3 "$pack/gpu.py" --device "$device" --binary "$pack/effdet" --bench "$pack/bench-bifpn" \
     --floats f32 bf16 --seconds 280 --out "$out/compare.md" ${QUICK:+--quick --no-compile --runs 3}
 

@@ -3,8 +3,6 @@
 //! The only place that names Burn's backends: a backend that Burn drops is a few lines here.
 
 mod memory;
-#[cfg(feature = "cube")]
-mod pools;
 
 use burn::tensor::{Device, FloatDType};
 
@@ -109,7 +107,6 @@ fn cpu(_name: &str) -> Result<Device, DeviceError> {
 
 #[cfg(feature = "unfused-cuda")]
 fn cuda(name: &str, index: usize) -> Result<Device, DeviceError> {
-    pools::prefer_sizes();
     let found = quietly(name, || Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec().len())?;
     let reason = match found {
         0 => "no NVIDIA driver with a CUDA device was found".to_owned(),
@@ -122,7 +119,6 @@ fn cuda(name: &str, index: usize) -> Result<Device, DeviceError> {
 
 #[cfg(feature = "unfused-wgpu")]
 fn wgpu(name: &str) -> Result<Device, DeviceError> {
-    pools::prefer_sizes();
     match quietly(name, || Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec().len())? {
         0 => Err(unavailable(name, "no graphics adapter (Vulkan, Metal or DirectX 12) was found".to_owned())),
         _ => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
