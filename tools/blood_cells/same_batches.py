@@ -1,14 +1,15 @@
 """Trains the reference from the first weights and on the batches of one of our runs.
 
     cargo run --release -p effdet-train --example run_data -- RUN/config.toml 20 DATA
-    python tools/blood_cells/same_batches.py RUN DATA BCCD LOG.jsonl [--norms contiguous|as-is] [--threads 2]
+    python tools/blood_cells/same_batches.py RUN DATA BCCD LOG.jsonl [--norms contiguous|as-is] [--threads 2] [--weights FILE]
 
 RUN is the folder of a run of `train.py` beside this script, DATA what the example wrote, BCCD the data set. Everything that the
 run and the reference's script have in common is the same then: weights, pictures, boxes, order. What is left is arithmetic.
 LOG.jsonl gets an object per epoch, with AP and AP50 of the averaged weights after every tenth, as `train.py --reference` reads them.
 
 On the CPU, PyTorch's batch norm in single precision is far less exact on channels-last maps, which the reference's script trains
-on, than on contiguous ones. With `--norms contiguous` the batch norms alone see contiguous maps.
+on, than on contiguous ones. With `--norms contiguous` the batch norms alone see contiguous maps. FILE gets the averaged weights at
+the end (.safetensors).
 
 Pinned: torch 2.9.0, timm 1.0.31, effdet 0.4.1, pycocotools 2.0.11.
 """
@@ -32,6 +33,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from safetensors import safe_open
+from safetensors.torch import save_file
 from timm.utils import ModelEmaV2
 
 LEAST_SCORE, ROOM = 0.001, 100
@@ -126,6 +128,7 @@ def main():
     parser.add_argument("log", type=Path)
     parser.add_argument("--norms", choices=["contiguous", "as-is"], default="as-is")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--weights", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     settings = tomllib.loads((args.run / "config.toml").read_text())
@@ -173,6 +176,9 @@ def main():
             if epoch % 10 == 9:
                 line |= cells.evaluate(average.module)
             print(json.dumps(line), file=log, flush=True)
+    if args.weights:
+        described = {"effdet.model": settings["model"], "effdet.class_names": json.dumps(classes)}
+        save_file({name: value.contiguous() for name, value in average.module.state_dict().items()}, args.weights, metadata=described)
 
 
 if __name__ == "__main__":
