@@ -3,7 +3,8 @@
     python tools/gpu/launches.py PROGRAM --nvrtc LIB [--cuda CUDA] [-- --model tf_efficientdet_d0 --batch 32]
 
 PROGRAM is `effdet` built for CUDA with NVRTC (docs/devices.md, "CUDA without a way to GitHub"), LIB a folder with NVRTC's
-libraries, CUDA one with CUDA's headers in `include`; both are in the wheels nvidia-cuda-nvrtc-cu12 and nvidia-cuda-runtime-cu12.
+libraries, CUDA one with CUDA's headers in `include`: those are in the wheels nvidia-cuda-nvrtc-cu12, nvidia-cuda-runtime-cu12 and
+(`crt`) nvidia-cuda-nvcc-cu12.
 `effdet bench --train` runs under the driver of `no_card.c` with few runs and with more; the difference is what a run takes: a
 training step, and a detection beside it. Results are zeros there, so only what does not depend on them means something.
 """
