@@ -378,18 +378,8 @@ fn flags_are_set_by_a_positive_number_or_the_word_true_in_every_format() {
     use effdet_data::format::{csv, open_images, voc};
 
     let picture = fixture("coco/train/a.png");
-    for (flag, is_set) in [
-        ("1", true),
-        ("1.0", true),
-        ("True", true),
-        (" TRUE ", true),
-        ("0", false),
-        ("0.0", false),
-        ("-1", false),
-        ("False", false),
-        ("no", false),
-        ("", false),
-    ] {
+    // All spellings are in the tests of `is_set`.
+    for (flag, is_set) in [("1.0", true), (" TRUE ", true), ("0", false), ("no", false)] {
         let corners = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>";
         let object = format!("<name>cat</name><difficult>{flag}</difficult><bndbox>{corners}</bndbox>");
         let xml = format!("<annotation><object>{object}</object></annotation>");
