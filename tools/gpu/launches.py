@@ -5,8 +5,9 @@
 PROGRAM is `effdet` built for CUDA with NVRTC (docs/devices.md, "CUDA without a way to GitHub"), LIB a folder with NVRTC's
 libraries, CUDA one with CUDA's headers in `include`: those are in the wheels nvidia-cuda-nvrtc-cu12, nvidia-cuda-runtime-cu12 and
 (`crt`) nvidia-cuda-nvcc-cu12.
-`effdet bench --train` runs under the driver of `no_card.c` with few runs and with more; the difference is what a run takes: a
-training step, and a detection beside it. Results are zeros there, so only what does not depend on them means something.
+`effdet bench` runs under the driver of `no_card.c` with few runs and with more, with and without `--train`; the difference of the
+differences is a training step, without its optimiser. Results are zeros there, so only what does not depend on them means
+something.
 """
 import argparse
 import collections
@@ -35,8 +36,9 @@ def thread_times(pid):
 
 
 def run(program, arguments, runs, folder, environment):
+    """How often what was asked for (and of memory, how many bytes), seconds of every thread, and what the program printed."""
     log = Path(folder) / f"{runs}.log"
-    process = subprocess.Popen([program, "bench", "--train", "--device", "cuda:0", "--runs", str(runs), *arguments], cwd=folder,
+    process = subprocess.Popen([program, "bench", "--device", "cuda:0", "--runs", str(runs), *arguments], cwd=folder,
                                env=environment | {"NO_CARD_LOG": str(log)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     times = collections.Counter()
     while process.poll() is None:
@@ -52,6 +54,8 @@ def run(program, arguments, runs, folder, environment):
             name = rest[0].rsplit("_", 1)[0] if what == "launch" else f"({what})"
             # Launched until the clock has moved far enough, when a process starts.
             counts[name] += not name.startswith("launch_overhead")
+            if what in ("read", "write"):
+                counts[f"({what}, bytes)"] += int(rest[0])
     return counts, times, out
 
 
@@ -69,16 +73,25 @@ def main():
             Path(folder, "libnvrtc.so").symlink_to(library.resolve())
         environment = dict(os.environ) | {"CUDA_PATH": str(options.cuda.resolve()), "LD_LIBRARY_PATH": f"{folder}:{options.nvrtc.resolve()}"}
         program = options.program.resolve()
-        run(program, arguments, 1, folder, environment)  # compiles kernels and keeps what it tried
-        (few, few_times, _), (more, more_times, out) = (run(program, arguments, n, folder, environment) for n in (FEW, MORE))
+        run(program, ["--train", *arguments], 1, folder, environment)  # compiles kernels and keeps what it tried
+
+        def one(arguments):
+            (few, few_times, _), (more, more_times, out) = (run(program, arguments, n, folder, environment) for n in (FEW, MORE))
+            for counter, before in ((more, few), (more_times, few_times)):
+                counter.subtract(before)
+            return more, more_times, out
+
+        (launches, times, out), (others, other_times, _) = one(["--train", *arguments]), one(arguments)
     each = MORE - FEW
+    launches.subtract(others)
+    times.subtract(other_times)
     print(out)
-    print("processor time of a run, ms, waiting that spins among it:")
-    for name, seconds in more_times.most_common():
-        if (milliseconds := 1000 * (seconds - few_times[name]) / each) >= 1:
+    print("processor time of a step, ms, waiting that spins among it:")
+    for name, seconds in times.most_common():
+        if (milliseconds := 1000 * seconds / each) >= 1:
             print(f"  {milliseconds:7.1f} {name}")
-    rows = [(count / each, name) for name, count in (more - few).items()]
-    print(f"{sum(count for count, name in rows if not name.startswith('(')):.0f} launches a run:")
+    rows = [(count / each, name) for name, count in launches.items() if count > 0]
+    print(f"{sum(count for count, name in rows if not name.startswith('(')):.0f} launches a step:")
     for count, name in sorted(rows, reverse=True):
         print(f"  {count:7.1f} {name}")
 

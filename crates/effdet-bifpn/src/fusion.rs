@@ -1,15 +1,9 @@
 //! How a node fuses its inputs.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, activation};
-use effdet_nn::{FeatureMap, Initializer};
+use burn::tensor::{Device, Tensor};
+use effdet_nn::{FeatureMap, Initializer, WeightNorm};
 use serde::{Deserialize, Serialize};
-
-/// Added to the sum of fast-attention weights.
-///
-/// # Reference
-/// "EfficientDet", section 3.3; effdet `FpnCombine`.
-const EPSILON: f64 = 1e-4;
 
 /// How the maps that meet in a node become one.
 ///
@@ -63,29 +57,30 @@ impl FusionMethod {
     /// # Panics
     /// If the shapes differ or the number of inputs is not that of the weights.
     pub(crate) fn fuse<M: FeatureMap>(self, inputs: Vec<M>, weights: Option<&EdgeWeights>) -> M {
-        let sum = match weights {
-            None => inputs.into_iter().reduce(M::plus),
-            Some(weights) => M::weighted_sum(inputs, self.normalise(weights)),
+        let sum = match (weights, self.norm()) {
+            (Some(weights), Some(norm)) => M::weighted_sum(inputs, weights.of_maps(), norm),
+            _ => inputs.into_iter().reduce(M::plus),
         };
         sum.unwrap_or_else(|| unreachable!("a validated graph has no node without inputs"))
     }
 
-    /// The factors of the inputs, `[inputs, 1 or channels, 1, 1]`.
-    fn normalise(self, weights: &EdgeWeights) -> Tensor<4> {
-        let weights: Tensor<4> = match weights {
+    fn norm(self) -> Option<WeightNorm> {
+        match self {
+            FusionMethod::Sum => None,
+            FusionMethod::Attention | FusionMethod::ChannelAttention => Some(WeightNorm::Softmax),
+            FusionMethod::FastAttention | FusionMethod::ChannelFastAttention => Some(WeightNorm::Relu),
+        }
+    }
+}
+
+impl EdgeWeights {
+    /// `[inputs, 1 or channels, 1, 1]`
+    fn of_maps(&self) -> Tensor<4> {
+        match self {
             EdgeWeights::Scalar(weights) => weights.val().reshape([-1, 1, 1, 1]),
             EdgeWeights::Channel(weights) => {
                 let [inputs, channels] = weights.val().dims();
                 weights.val().reshape([inputs, channels, 1, 1])
-            }
-        };
-        match self {
-            FusionMethod::Sum => weights,
-            FusionMethod::Attention | FusionMethod::ChannelAttention => activation::softmax(weights, 0),
-            FusionMethod::FastAttention | FusionMethod::ChannelFastAttention => {
-                let positive = activation::relu(weights);
-                let sum = positive.clone().sum_dim(0).add_scalar(EPSILON);
-                positive / sum
             }
         }
     }

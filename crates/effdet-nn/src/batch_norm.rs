@@ -144,24 +144,21 @@ impl BatchNorm {
             return self.forward_synchronised(input, &group);
         }
         let [batch, _, height, width] = input.dims();
-        let count = (batch * height * width) as f64;
+        let count = batch * height * width;
         // Of no pixels there are no statistics, and the mean of nothing would stay in the running ones for ever.
-        if count == 0.0 {
+        if count == 0 {
             return self.activation.forward(input);
         }
         let (weight, bias) = (self.weight.val(), self.bias.val());
-        let (output, mean, variance) = self.normalize_natively(&input, &weight, &bias).unwrap_or_else(|| {
-            let result = burn::tensor::module::batch_norm_train(input, weight, bias, self.epsilon);
-            (self.activation.forward(result.output), result.mean, result.variance)
-        });
-        // Of a single value the unbiased variance is 0/0; PyTorch refuses it, we keep the biased one (zero).
-        let unbias = count / (count - 1.0).max(1.0);
         let running = [self.running_mean.value(), self.running_var.value()];
-        let [mean, variance] =
-            self.blend_natively(&output, &running, [&mean, &variance], unbias).unwrap_or_else(|| {
-                let [running_mean, running_var] = running;
-                let unbiased = variance.mul_scalar(unbias);
-                [blend(running_mean, mean, self.momentum), blend(running_var, unbiased, self.momentum)]
+        let (output, [mean, variance]) =
+            self.normalize_natively(&input, [&weight, &bias], running.each_ref()).unwrap_or_else(|| {
+                let result = burn::tensor::module::batch_norm_train(input, weight, bias, self.epsilon);
+                let [mean, variance] = running;
+                let unbiased = result.variance.mul_scalar(unbias(count));
+                let blended =
+                    [blend(mean, result.mean, self.momentum), blend(variance, unbiased, self.momentum)];
+                (self.activation.forward(result.output), blended)
             });
         self.running_mean.set(mean);
         self.running_var.set(variance);
@@ -228,36 +225,15 @@ impl BatchNorm {
         None
     }
 
-    #[cfg(feature = "cube")]
-    fn blend_natively(
-        &self,
-        map: &Tensor<4>,
-        running: &[Tensor<1>; 2],
-        batch: [&Tensor<1>; 2],
-        unbias: f64,
-    ) -> Option<[Tensor<1>; 2]> {
-        crate::native::cube::blend(map, running.each_ref(), batch, self.momentum, unbias)
-    }
-
-    #[cfg(not(feature = "cube"))]
-    fn blend_natively(
-        &self,
-        _: &Tensor<4>,
-        _: &[Tensor<1>; 2],
-        _: [&Tensor<1>; 2],
-        _: f64,
-    ) -> Option<[Tensor<1>; 2]> {
-        None
-    }
-
     #[cfg(any(feature = "flex", feature = "cube"))]
     fn normalize_natively(
         &self,
         input: &Tensor<4>,
-        weight: &Tensor<1>,
-        bias: &Tensor<1>,
-    ) -> Option<(Tensor<4>, Tensor<1>, Tensor<1>)> {
-        crate::native::training::batch_norm(input, weight, bias, self.epsilon, self.activation)
+        affine: [&Tensor<1>; 2],
+        running: [&Tensor<1>; 2],
+    ) -> Option<(Tensor<4>, [Tensor<1>; 2])> {
+        let numbers = (self.epsilon, self.momentum);
+        crate::native::training::batch_norm(input, affine, running, numbers, self.activation)
     }
 
     #[cfg(any(feature = "flex", feature = "cube"))]
@@ -276,9 +252,9 @@ impl BatchNorm {
     fn normalize_natively(
         &self,
         _: &Tensor<4>,
-        _: &Tensor<1>,
-        _: &Tensor<1>,
-    ) -> Option<(Tensor<4>, Tensor<1>, Tensor<1>)> {
+        _: [&Tensor<1>; 2],
+        _: [&Tensor<1>; 2],
+    ) -> Option<(Tensor<4>, [Tensor<1>; 2])> {
         None
     }
 }
@@ -289,6 +265,13 @@ struct Synchronised {
     mean: Tensor<1>,
     variance: Tensor<1>,
     count: Tensor<1>,
+}
+
+/// What the biased variance of so many values is multiplied by. Of a single value the unbiased one is 0/0; PyTorch refuses it,
+/// here it is the biased one, zero.
+pub(crate) fn unbias(values: usize) -> f64 {
+    let values = values as f64;
+    values / (values - 1.0).max(1.0)
 }
 
 fn blend(running: Tensor<1>, batch: Tensor<1>, momentum: f64) -> Tensor<1> {

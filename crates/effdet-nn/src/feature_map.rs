@@ -14,7 +14,8 @@ use crate::conv::Conv2d;
 use crate::graph::{ConvOp, Graph, Node, Op, PoolOp, window_outputs};
 use crate::pool::pool2d;
 use crate::resize::resize;
-use crate::{Activation, BatchNorm, Padding, Pool, ResizeMode};
+use crate::weighted_sum;
+use crate::{Activation, BatchNorm, Padding, Pool, ResizeMode, WeightNorm};
 
 /// A map `[batch, channels, height, width]` that layers compute on.
 pub trait FeatureMap: Clone {
@@ -32,9 +33,10 @@ pub trait FeatureMap: Clone {
     fn gate(self, factors: Self) -> Self;
     /// The product with constant factors, `[1, 1 or channels, 1, 1]`.
     fn scale(self, factors: Tensor<4>) -> Self;
-    /// The sum of maps of one shape with weights `[maps, 1 or channels, 1, 1]`; none of none.
-    fn weighted_sum(maps: Vec<Self>, weights: Tensor<4>) -> Option<Self> {
-        composed_sum(maps, weights)
+    /// The sum of maps of one shape times the factors that their weights, `[maps, 1 or channels, 1, 1]`, become; none of
+    /// none.
+    fn weighted_sum(maps: Vec<Self>, weights: Tensor<4>, norm: WeightNorm) -> Option<Self> {
+        weighted_sum::composed(maps, weights, norm)
     }
     /// The mean of the pixels, `[batch, channels, 1, 1]`.
     fn global_mean(self) -> Self;
@@ -52,11 +54,6 @@ pub trait FeatureMap: Clone {
         what: &'static str,
         compute: impl FnOnce(Tensor<4>) -> [Tensor<4>; N],
     ) -> [Self; N];
-}
-
-fn composed_sum<M: FeatureMap>(maps: Vec<M>, weights: Tensor<4>) -> Option<M> {
-    let weighted = maps.into_iter().enumerate().map(|(i, map)| map.scale(weights.clone().narrow(0, i, 1)));
-    weighted.reduce(M::plus)
 }
 
 impl FeatureMap for Tensor<4> {
@@ -96,12 +93,12 @@ impl FeatureMap for Tensor<4> {
         self * factors
     }
 
-    fn weighted_sum(maps: Vec<Self>, weights: Tensor<4>) -> Option<Self> {
+    fn weighted_sum(maps: Vec<Self>, weights: Tensor<4>, norm: WeightNorm) -> Option<Self> {
         #[cfg(feature = "cube")]
-        if let Some(sum) = crate::native::cube::sum_of(&maps, &weights) {
+        if let Some(sum) = crate::native::cube::weighted_sum(&maps, &weights, norm) {
             return Some(sum);
         }
-        composed_sum(maps, weights)
+        weighted_sum::composed(maps, weights, norm)
     }
 
     fn global_mean(self) -> Self {

@@ -41,6 +41,7 @@ pub mod precision;
 pub mod resize;
 pub mod separable_conv;
 pub mod squeeze_excite;
+pub mod weighted_sum;
 
 pub use activation::Activation;
 pub use anti_alias::{AntiAlias, AntiAliasKind};
@@ -67,6 +68,7 @@ pub use precision::Precision;
 pub use resize::{ResizeMode, resize};
 pub use separable_conv::{SeparableConv, SeparableConvConfig};
 pub use squeeze_excite::{ChannelAttention, GlobalContext, SqueezeExcite, SqueezeExciteConfig};
+pub use weighted_sum::WeightNorm;
 
 /// Rounds to the nearest integer, halves to the even neighbour, as Python's `round` does.
 ///

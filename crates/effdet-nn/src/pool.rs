@@ -34,6 +34,14 @@ pub fn pool2d(
     let [_, _, height, width] = input.dims();
     let pads =
         [padding.amount(height, kernel[0], stride[0], 1), padding.amount(width, kernel[1], stride[1], 1)];
+    #[cfg(feature = "cube")]
+    {
+        let pooling =
+            crate::native::cube::Pooling { pool, input: input.dims(), kernel, stride, padding: pads };
+        if let Some(output) = crate::native::cube::pool(&input, pooling) {
+            return output;
+        }
+    }
     match pool {
         Pool::Max => {
             let mut options = MaxPoolOptions::new(kernel);

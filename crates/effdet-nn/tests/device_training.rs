@@ -9,7 +9,8 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 use effdet_nn::{
-    Activation, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, FeatureMap, Padding, ResizeMode,
+    Activation, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, FeatureMap, Padding, Pool, ResizeMode,
+    WeightNorm,
 };
 
 fn device() -> Device {
@@ -220,10 +221,18 @@ fn what_is_computed_between_layers_has_the_host_s_gradients() {
                 for by_channel in [1, channels] {
                     let mut shapes = vec![map; inputs];
                     shapes.push([inputs, by_channel, 1, 1]);
-                    check_function("sum", &shapes, |mut maps| {
-                        let weights = maps.pop().unwrap();
-                        FeatureMap::weighted_sum(maps, weights).unwrap()
-                    });
+                    for norm in [WeightNorm::Relu, WeightNorm::Softmax] {
+                        // Of three weights one counts as zero. Of two both count: with one alone the gradients are
+                        // differences of nearly equal numbers, and the host's are lost in rounding.
+                        let signs = Tensor::<1>::from_floats([1.0, 1.0, -1.0], &Device::flex());
+                        let signs = signs.narrow(0, 0, inputs).reshape([inputs, 1, 1, 1]).into_data();
+                        check_function(&format!("sum by {norm:?}"), &shapes, |mut maps| {
+                            let weights = maps.pop().unwrap();
+                            let signs = Tensor::<4>::from_data(signs.clone(), &weights.device());
+                            let weights = weights.abs().add_scalar(0.2) * signs;
+                            FeatureMap::weighted_sum(maps, weights, norm).unwrap()
+                        });
+                    }
                 }
             }
         }
@@ -233,11 +242,41 @@ fn what_is_computed_between_layers_has_the_host_s_gradients() {
 #[test]
 fn resized_maps_have_the_host_s_gradients() {
     for mode in [ResizeMode::Nearest, ResizeMode::Bilinear, ResizeMode::Bicubic] {
-        for (from, to) in [([4, 5], [8, 10]), ([9, 7], [5, 4])] {
+        for (from, to) in [([4, 5], [8, 10]), ([9, 7], [5, 4]), ([5, 4], [17, 7])] {
             let shape = [2, 8, from[0], from[1]];
             check_function(&format!("{mode:?} to {to:?}"), &[shape], |maps| maps[0].clone().resize(to, mode));
         }
     }
+}
+
+#[test]
+fn pools_have_the_host_s_gradients() {
+    for channels in [3, 24] {
+        for (kernel, stride) in
+            [([3, 3], [2, 2]), ([2, 2], [2, 2]), ([3, 3], [1, 1]), ([3, 1], [2, 1]), ([5, 9], [4, 8])]
+        {
+            for padding in [Padding::Same, Padding::Symmetric] {
+                for pool in [Pool::Max, Pool::Average] {
+                    let name = format!("{pool:?} of {kernel:?} by {stride:?}, {padding:?}");
+                    check_function(&name, &[[2, channels, 17, 14]], |maps| {
+                        maps[0].clone().pool2d(pool, kernel, stride, padding)
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn of_equal_values_the_first_has_a_pool_s_gradient() {
+    let gradient = |device: &Device| {
+        let map = Tensor::<4>::full([1, 4, 5, 5], -1.5, device).require_grad();
+        let pooled = map.clone().pool2d(Pool::Max, [3, 3], [2, 2], Padding::Same);
+        map.grad(&pooled.sum().backward()).unwrap().into_data().try_to_vec::<f32>().unwrap()
+    };
+    let found = gradient(&device());
+    same("ties", &[found.clone()], &[gradient(&Device::flex().autodiff())]);
+    assert_eq!(found.iter().sum::<f32>(), 4.0 * 9.0);
 }
 
 #[test]

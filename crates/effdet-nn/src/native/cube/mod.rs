@@ -20,7 +20,8 @@ mod training;
 mod vectors;
 
 pub(crate) use maps::{
-    added_at, blend, focal_negatives, gate, global_mean, numbers_at, sum_of, with_gradient,
+    Pooling, added_at, focal_negatives, gate, global_mean, nearest, numbers_at, pool, weighted_sum,
+    with_gradient,
 };
 pub(super) use operation::{forward, runs_on};
 pub(super) use program::CubeProgram;

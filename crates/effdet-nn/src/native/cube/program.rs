@@ -12,8 +12,10 @@ use cubecl::server::Handle;
 use super::kernels::Launcher;
 use super::kernels::depthwise::{Filter, Sizes, depthwise};
 use super::kernels::gemm::{Operands, Product, padded_filter, product};
-use super::kernels::pixelwise::{self, Channels, Factors, Given, PoolWindow, TERMS, Taps, Target, Term};
+use super::kernels::pixelwise::{self, Channels, Factors, Given, TERMS, Target, Term};
+use super::kernels::pool::{self, PoolWindow};
 use super::kernels::reduce::{few_rows, mean, partial_sums};
+use super::kernels::resize::{self, Taps};
 use super::operation::INPUTS;
 use crate::Activation;
 use crate::graph::Graph;
@@ -397,7 +399,7 @@ impl<'a> Binder<'a> {
                 let window = PoolWindow { pool: pool.pool, kernel: pool.kernel, stride: pool.stride };
                 let pad = [pool.padding[0].0, pool.padding[1].0];
                 self.push(move |launcher| {
-                    pixelwise::pool(launcher, input.clone(), in_size, pad, output.clone(), &target, window);
+                    pool::pool(launcher, input.clone(), in_size, pad, output.clone(), &target, window);
                 });
             }
             Kernel::Interpolate { x, cubic } => {
@@ -411,7 +413,7 @@ impl<'a> Binder<'a> {
                 });
                 self.push(move |launcher| {
                     let (input, output) = (input.clone(), output.clone());
-                    pixelwise::interpolate(launcher, input, in_size, taps.clone(), output, &target);
+                    resize::interpolate(launcher, input, in_size, taps.clone(), output, &target);
                 });
             }
             Kernel::Narrow { x, start } => {

@@ -13,11 +13,12 @@ use cubecl::zspace::metadata::Metadata;
 use super::kernels::depthwise::{Filter, Sizes, depthwise};
 use super::kernels::depthwise_gradient::{self, Window};
 use super::kernels::gemm::{Matrix, Operands, Product, Side, product};
-use super::kernels::norm::{self, Pixels};
+use super::kernels::norm::{self, Blend, Pixels};
 use super::kernels::pixelwise::{self, Given, Target};
 use super::kernels::{Launcher, SINGLE, gemm_gradient, reduce, window};
 use crate::Activation;
-use crate::native::training::{BatchNormalisation, Convolution, TrainingKernels};
+use crate::batch_norm::unbias;
+use crate::native::training::{BatchNormalisation, Convolution, Normalised, TrainingKernels};
 
 /// Whether the kernels take such a convolution: pointwise and depthwise ones and those in one group, of maps whose numbers
 /// have an index in 32 bits.
@@ -126,10 +127,14 @@ fn row(vector: CubeTensor) -> Matrix {
 
 /// A depthwise convolution's weight as its kernels take it: `[taps, channels]` of single precision.
 fn depthwise_weight(launcher: &Launcher, weight: CubeTensor, sizes: &Convolution) -> Handle {
-    let weight = burn_cubecl::kernel::into_contiguous(weight);
     let [channels, _, rows, columns] = sizes.weight();
     let taps = rows * columns;
-    let (rows, columns) = (Side::of(taps, 1), Side::of(channels, taps));
+    // Rows may lie apart: what comes from the host has them aligned.
+    let strides = weight.meta.strides();
+    let (rows, columns) = (
+        Side { lengths: [rows, columns], strides: [strides[2], strides[3]] },
+        Side::of(channels, strides[0]),
+    );
     let matrix = Matrix { float: float(&weight), values: weight.handle, rows, columns };
     matrix.lay_out(launcher, SINGLE, [taps, channels])
 }
@@ -301,15 +306,26 @@ impl TrainingKernels for CubeBackend {
         input: CubeTensor,
         weight: CubeTensor,
         bias: CubeTensor,
+        running_mean: CubeTensor,
+        running_variance: CubeTensor,
         norm: BatchNormalisation,
-    ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let channels = dims(&input)[1];
-        let (mean, variance) = (new_vector(&input, channels), new_vector(&input, channels));
+        momentum: f64,
+    ) -> Normalised<Self> {
+        let pixels = pixels(&input);
+        let new = [(); 4].map(|()| new_vector(&input, pixels.channels));
+        let [mean, variance, blended_mean, blended_variance] = new.each_ref().map(|new| new.handle.clone());
         let (launcher, map) = (launcher(&input), channels_last(&input));
-        let statistics = [mean.handle.clone(), variance.handle.clone()];
-        norm::statistics(&launcher, &map, statistics.clone(), pixels(&input));
+        let statistics = [mean, variance];
+        let blend = Blend {
+            from: [running_mean, running_variance].map(vector),
+            to: [blended_mean, blended_variance],
+            momentum: momentum as f32,
+            unbias: unbias(pixels.count) as f32,
+        };
+        norm::statistics(&launcher, &map, statistics.clone(), blend, pixels);
         let output = normalised(&launcher, &input, &map, statistics, [weight, bias], norm);
-        (output, mean, variance)
+        let [mean, variance, running_mean, running_variance] = new;
+        (output, mean, variance, running_mean, running_variance)
     }
 
     fn fixed_normalisation(
@@ -366,7 +382,7 @@ impl TrainingKernels for CubeBackend {
     }
 }
 
-fn pixels(map: &CubeTensor) -> Pixels {
+pub(super) fn pixels(map: &CubeTensor) -> Pixels {
     let [batch, channels, height, width] = dims(map);
     Pixels { count: batch * height * width, channels }
 }

@@ -11,10 +11,11 @@ use burn::tensor::{DType, Tensor};
 use super::buffer::Buffer;
 use super::focal::Focal;
 use super::norm::{Norm, Planes};
-use super::operation::TrainingKernels;
+use super::operation::{Normalised, TrainingKernels};
 use super::sizes::{BatchNormalisation, Convolution};
 use super::slope;
 use crate::Activation;
+use crate::batch_norm::unbias;
 
 pub(super) type Recording = Autodiff<Flex, NoCheckpointing>;
 pub(super) type RecordedTensor = burn::backend::tensor::FloatTensor<Recording>;
@@ -100,6 +101,17 @@ fn planes(map: &FlexTensor) -> Planes {
     Planes { pictures: shape[0], channels: shape[1], pixels: shape[2] * shape[3] }
 }
 
+/// `(1 - momentum) · running + momentum · unbias · batch`
+fn blended(running: FlexTensor, batch: &[f32], momentum: f64, unbias: f64) -> FlexTensor {
+    let running = contiguous(running);
+    let mut result = Buffer::new(batch.len());
+    let [keep, momentum, unbias] = [1.0 - momentum, momentum, unbias].map(|factor| factor as f32);
+    for ((to, running), batch) in result.iter_mut().zip(numbers(&running)).zip(batch) {
+        *to = running * keep + batch * unbias * momentum;
+    }
+    tensor_of(result, [batch.len()])
+}
+
 impl BatchNormalisation {
     /// This, of such maps.
     pub(super) fn of(self, map: &FlexTensor) -> Norm {
@@ -151,8 +163,11 @@ impl TrainingKernels for Flex {
         input: FlexTensor,
         weight: FlexTensor,
         bias: FlexTensor,
+        running_mean: FlexTensor,
+        running_variance: FlexTensor,
         norm: BatchNormalisation,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        momentum: f64,
+    ) -> Normalised<Self> {
         let [input, weight, bias] = [input, weight, bias].map(contiguous);
         let norm = norm.of(&input);
         let channels = norm.planes.channels;
@@ -161,7 +176,11 @@ impl TrainingKernels for Flex {
         let affine = [numbers(&weight), numbers(&bias)];
         norm.forward_training(numbers(&input), affine, &mut mean, &mut variance, &mut output);
         let output = tensor_of(output, input.layout().shape().to_vec());
-        (output, tensor_of(mean, [channels]), tensor_of(variance, [channels]))
+        let unbias = unbias(norm.planes.pictures * norm.planes.pixels);
+        let running_mean = blended(running_mean, &mean, momentum, 1.0);
+        let running_variance = blended(running_variance, &variance, momentum, unbias);
+        let [mean, variance] = [mean, variance].map(|statistic| tensor_of(statistic, [channels]));
+        (output, mean, variance, running_mean, running_variance)
     }
 
     fn fixed_normalisation(

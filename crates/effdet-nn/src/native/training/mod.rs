@@ -41,7 +41,7 @@ pub(crate) use host::{focal_negatives, with_gradient};
 #[cfg(feature = "flex")]
 pub(crate) use norm_across::batch_norm_across;
 #[cfg(feature = "cube")]
-pub(crate) use operation::{TrainingKernels, computes_on_device};
+pub(crate) use operation::{Normalised, TrainingKernels, computes_on_device};
 pub(crate) use operation::{activate, batch_norm, convolve, frozen_norm};
 #[cfg(feature = "cube")]
 pub(crate) use sizes::BatchNormalisation;

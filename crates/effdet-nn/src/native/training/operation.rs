@@ -13,6 +13,10 @@ use burn::tensor::{DType, Tensor};
 use super::sizes::{BatchNormalisation, Convolution};
 use crate::Activation;
 
+/// Maps; mean and variance of the batch; and the running ones.
+pub(crate) type Normalised<B> =
+    (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
+
 /// Tensors are those of maps `[pictures, channels, height, width]`, weights `[out_channels, channels / groups, rows,
 /// columns]` and vectors `[channels]`. Gradients' operations are for the backward pass; they are not recorded.
 #[backend_extension(
@@ -54,14 +58,20 @@ pub(crate) trait TrainingKernels: Backend {
     #[fusion(dtype = gradient, shape = [sizes.out_channels].into())]
     fn convolution_bias_gradient(gradient: FloatTensor<Self>, sizes: Convolution) -> FloatTensor<Self>;
 
-    /// Returns the output, and the mean and biased variance of the batch.
-    #[fusion(meta = |input, weight, bias, _norm| (input.clone(), weight.clone(), bias.clone()))]
+    /// Returns the output, the mean and biased variance of the batch, and the running ones after it.
+    #[fusion(meta = |input, _weight, _bias, mean, variance, _norm, _momentum| {
+        (input.clone(), mean.clone(), variance.clone(), mean.clone(), variance.clone())
+    })]
+    #[allow(clippy::type_complexity, reason = "an operation of the framework has tensors one by one")]
     fn batch_normalisation(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        running_mean: FloatTensor<Self>,
+        running_variance: FloatTensor<Self>,
         norm: BatchNormalisation,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+        momentum: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// Mean and variance are constants.
     #[fusion(meta = |input, _mean, _variance, _weight, _bias, _norm| input.clone())]
@@ -176,22 +186,24 @@ fn normalises(input: &Tensor<4>, vectors: &[&Tensor<1>], activation: Activation)
         && vectors.iter().all(|vector| vector.dtype() == DType::F32)
 }
 
-/// Normalises with the batch's statistics and activates. Returns the batch's mean and biased variance too.
+/// Normalises with the batch's statistics and activates. Returns the running mean and variance after the batch too.
 pub(crate) fn batch_norm(
     input: &Tensor<4>,
-    weight: &Tensor<1>,
-    bias: &Tensor<1>,
-    epsilon: f64,
+    [weight, bias]: [&Tensor<1>; 2],
+    [mean, variance]: [&Tensor<1>; 2],
+    (epsilon, momentum): (f64, f64),
     activation: Activation,
-) -> Option<(Tensor<4>, Tensor<1>, Tensor<1>)> {
-    if !normalises(input, &[weight, bias], activation) {
+) -> Option<(Tensor<4>, [Tensor<1>; 2])> {
+    if !normalises(input, &[weight, bias, mean, variance], activation) {
         return None;
     }
     let input = input.clone().into_dispatch();
-    let [weight, bias] = [weight, bias].map(|tensor| tensor.clone().into_dispatch());
+    let [weight, bias, mean, variance] =
+        [weight, bias, mean, variance].map(|tensor| tensor.clone().into_dispatch());
     let norm = BatchNormalisation { epsilon, activation };
-    let (output, mean, variance) = Dispatch::batch_normalisation(input, weight, bias, norm);
-    Some((Tensor::from_dispatch(output), Tensor::from_dispatch(mean), Tensor::from_dispatch(variance)))
+    let (output, _, _, mean, variance) =
+        Dispatch::batch_normalisation(input, weight, bias, mean, variance, norm, momentum);
+    Some((Tensor::from_dispatch(output), [mean, variance].map(Tensor::from_dispatch)))
 }
 
 /// Normalises with these statistics, which are constants, and activates.
@@ -265,12 +277,23 @@ impl<B: TrainingKernels, C: CheckpointStrategy> TrainingKernels for Autodiff<B, 
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        running_mean: FloatTensor<Self>,
+        running_variance: FloatTensor<Self>,
         norm: BatchNormalisation,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        momentum: f64,
+    ) -> Normalised<Self> {
         let guards = [input.node(), weight.node(), bias.node()];
-        let [input, weight, bias] = [input, weight, bias].map(FloatTensor::<Self>::into_primitive);
-        let (output, mean, variance) =
-            B::batch_normalisation(input.clone(), weight.clone(), bias.clone(), norm);
+        let [input, weight, bias, running_mean, running_variance] =
+            [input, weight, bias, running_mean, running_variance].map(FloatTensor::<Self>::into_primitive);
+        let (output, mean, variance, running_mean, running_variance) = B::batch_normalisation(
+            input.clone(),
+            weight.clone(),
+            bias.clone(),
+            running_mean,
+            running_variance,
+            norm,
+            momentum,
+        );
         let node = Backward::<B, 3>::prepare::<C>(NormalisationNode, guards).compute_bound();
         let output = match node.stateful() {
             OpsKind::Tracked(node) => {
@@ -279,7 +302,8 @@ impl<B: TrainingKernels, C: CheckpointStrategy> TrainingKernels for Autodiff<B, 
             }
             OpsKind::UnTracked(node) => node.finish(output),
         };
-        (output, FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
+        let constant = FloatTensor::<Self>::new;
+        (output, constant(mean), constant(variance), constant(running_mean), constant(running_variance))
     }
 
     fn fixed_normalisation(

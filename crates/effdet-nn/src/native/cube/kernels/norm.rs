@@ -66,9 +66,15 @@ fn statistics_kernel<F: Float, N: Size>(
 fn moments_kernel<F: Float>(
     input: &[F],
     sums: &[f32],
+    running_mean: &[f32],
+    running_variance: &[f32],
     mean: &mut [f32],
     variance: &mut [f32],
+    blended_mean: &mut [f32],
+    blended_variance: &mut [f32],
     pixels: f32,
+    momentum: f32,
+    unbias: f32,
     channels: u32,
     parts: u32,
     #[comptime] grid: Grid,
@@ -77,18 +83,32 @@ fn moments_kernel<F: Float>(
     let channel = CUBE_POS as u32 * grid.lanes + UNIT_POS % grid.lanes;
     let (sum, squares) = add_parts(sums, channel, channels, parts, grid);
     if UNIT_POS < grid.lanes && channel < channels {
+        let channel = channel as usize;
         let off = sum / pixels;
-        mean[channel as usize] = f32::cast_from(input[channel as usize]) + off;
-        variance[channel as usize] = max(squares / pixels - off * off, 0.0f32);
+        let own_mean = f32::cast_from(input[channel]) + off;
+        let own_variance = max(squares / pixels - off * off, 0.0f32);
+        mean[channel] = own_mean;
+        variance[channel] = own_variance;
+        let keep = 1.0f32 - momentum;
+        blended_mean[channel] = running_mean[channel] * keep + own_mean * momentum;
+        blended_variance[channel] = running_variance[channel] * keep + own_variance * unbias * momentum;
     }
 }
 
-/// Mean and biased variance of every channel.
+/// Running statistics: `to` becomes `(1 - momentum) · from + momentum · batch`, the batch's variance times `unbias`.
+pub struct Blend {
+    pub from: Pair,
+    pub to: Pair,
+    pub momentum: f32,
+    pub unbias: f32,
+}
+
+/// Mean and biased variance of every channel, and the running ones after it.
 ///
 /// # Shapes
 /// - `input`: `[pixels, channels]`
 /// - `to`: `[channels]` each
-pub fn statistics(launcher: &Launcher, input: &Handle, to: Pair, pixels: Pixels) {
+pub fn statistics(launcher: &Launcher, input: &Handle, to: Pair, blend: Blend, pixels: Pixels) {
     let Pixels { count: rows, channels } = pixels;
     let width = width(&[channels]);
     let (grid, parts) = Grid::over(rows, channels / width);
@@ -118,9 +138,15 @@ pub fn statistics(launcher: &Launcher, input: &Handle, to: Pair, pixels: Pixels)
             PART_GRID.dim(),
             buffer(input, rows * channels),
             buffer(&sums, parts * 2 * channels),
+            buffer(&blend.from[0], channels),
+            buffer(&blend.from[1], channels),
             buffer(&mean, channels),
             buffer(&variance, channels),
+            buffer(&blend.to[0], channels),
+            buffer(&blend.to[1], channels),
             rows as f32,
+            blend.momentum,
+            blend.unbias,
             channels as u32,
             parts as u32,
             PART_GRID,
@@ -457,57 +483,6 @@ pub fn activation_gradient(
             count as u32,
             activation,
             launcher.float,
-        );
-    }
-}
-
-#[cube(launch_unchecked)]
-fn blend_kernel(
-    running_mean: &[f32],
-    running_variance: &[f32],
-    mean: &[f32],
-    variance: &[f32],
-    new_mean: &mut [f32],
-    new_variance: &mut [f32],
-    momentum: f32,
-    unbias: f32,
-    channels: u32,
-) {
-    let channel = ABSOLUTE_POS;
-    if channel >= channels as usize {
-        terminate!();
-    }
-    let rest = 1.0f32 - momentum;
-    new_mean[channel] = running_mean[channel] * rest + mean[channel] * momentum;
-    new_variance[channel] = running_variance[channel] * rest + variance[channel] * unbias * momentum;
-}
-
-/// `(1 - momentum) · running + momentum · batch`, the batch's variance times `unbias`.
-pub fn blend(
-    launcher: &Launcher,
-    [running_mean, running_variance]: Pair,
-    [mean, variance]: Pair,
-    [new_mean, new_variance]: Pair,
-    (momentum, unbias): (f32, f32),
-    channels: usize,
-) {
-    let (cubes, dim) = threads(channels);
-    // SAFETY: the buffers have these lengths, and threads beyond the channels stop
-    unsafe {
-        let buffer = |handle: Handle| BufferArg::from_raw_parts(handle, channels);
-        blend_kernel::launch_unchecked(
-            &launcher.client,
-            cubes,
-            dim,
-            buffer(running_mean),
-            buffer(running_variance),
-            buffer(mean),
-            buffer(variance),
-            buffer(new_mean),
-            buffer(new_variance),
-            momentum,
-            unbias,
-            channels as u32,
         );
     }
 }

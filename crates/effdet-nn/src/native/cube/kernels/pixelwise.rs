@@ -1,11 +1,12 @@
-//! What is computed pixel by pixel: weighted sums of resized maps, pools, interpolation, copies, the first map.
+//! What is computed pixel by pixel: weighted sums of resized maps, copies, the first map.
 
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 use super::activation::activated;
+use super::resize::nearest;
 use super::{Launcher, place, threads, width};
-use crate::{Activation, Pool};
+use crate::Activation;
 
 /// What a weighted sum is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,12 +55,6 @@ fn scales(from: [usize; 4], to: usize) -> ScalesLaunch {
 pub struct Term {
     pub map: Handle,
     pub size: [usize; 2],
-}
-
-/// The input pixel that the nearest neighbour of output `at` is, as PyTorch has it.
-#[cube]
-fn nearest(at: u32, from: u32, scale: f32) -> u32 {
-    min(u32::cast_from(f32::cast_from(at) * scale), from - 1)
 }
 
 #[cube]
@@ -165,7 +160,7 @@ pub struct Target {
 }
 
 impl Target {
-    fn pixels(&self) -> usize {
+    pub(super) fn pixels(&self) -> usize {
         self.batch * self.size[0] * self.size[1]
     }
 }
@@ -235,203 +230,6 @@ pub fn sum(
             vectors as u32,
             count as u32,
             sum,
-            launcher.float,
-        );
-    }
-}
-
-/// What a pool is compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PoolWindow {
-    pub pool: Pool,
-    pub kernel: [usize; 2],
-    pub stride: [usize; 2],
-}
-
-#[cube(launch_unchecked)]
-fn pool_kernel<F: Float, N: Size>(
-    input: &[Vector<F, N>],
-    output: &mut [Vector<F, N>],
-    in_height: u32,
-    in_width: u32,
-    height: u32,
-    width: u32,
-    pad_top: u32,
-    pad_left: u32,
-    vectors: u32,
-    count: u32,
-    #[comptime] window: PoolWindow,
-    #[define(F)] _float: cubecl::ir::ElemType,
-) {
-    let at = ABSOLUTE_POS as u32;
-    if at >= count {
-        terminate!();
-    }
-    let (picture, y, x, vector) = place(at, height, width, vectors);
-    let is_max = comptime!(window.pool == Pool::Max);
-    let lowest = comptime!(if is_max { f32::MIN } else { 0.0 });
-    let mut value = Vector::<f32, N>::new(lowest);
-    for ky in 0..comptime!(window.kernel[0] as u32) {
-        let row = y * comptime!(window.stride[0] as u32) + ky - pad_top;
-        for kx in 0..comptime!(window.kernel[1] as u32) {
-            let column = x * comptime!(window.stride[1] as u32) + kx - pad_left;
-            // both wrap around where they are before the map
-            if row < in_height && column < in_width {
-                let place = ((picture * in_height + row) * in_width + column) * vectors + vector;
-                let input = Vector::<f32, N>::cast_from(input[place as usize]);
-                if is_max {
-                    value = larger::<N>(value, input);
-                } else {
-                    value += input;
-                }
-            }
-        }
-    }
-    if comptime!(!is_max) {
-        let share = comptime!(1.0 / (window.kernel[0] * window.kernel[1]) as f32);
-        value *= Vector::<f32, N>::new(share);
-    }
-    output[at as usize] = Vector::cast_from(value);
-}
-
-/// The larger of two, NaN where one is.
-#[cube]
-fn larger<N: Size>(a: Vector<f32, N>, b: Vector<f32, N>) -> Vector<f32, N> {
-    let mut result = Vector::<f32, N>::empty();
-    #[unroll]
-    for i in 0..N::value() {
-        let (a, b) = (a.extract(i), b.extract(i));
-        result.insert(i, select(b > a || b.is_nan(), b, a));
-    }
-    result
-}
-
-/// A pool; zeros outside of the map count in an average.
-///
-/// # Shapes
-/// - `input`: `[batch, in_height, in_width, channels]`
-/// - `output`: `[batch, height, width, channels]`
-pub fn pool(
-    launcher: &Launcher,
-    input: Handle,
-    in_size: [usize; 2],
-    pad: [usize; 2],
-    output: Handle,
-    target: &Target,
-    window: PoolWindow,
-) {
-    let Target { batch, channels, size } = *target;
-    let width = width(&[channels]);
-    let vectors = channels / width;
-    let count = target.pixels() * vectors;
-    let (cubes, dim) = threads(count);
-    // SAFETY: the buffers have these lengths, and threads beyond `count` stop
-    unsafe {
-        pool_kernel::launch_unchecked(
-            &launcher.client,
-            cubes,
-            dim,
-            width,
-            BufferArg::from_raw_parts(input, batch * in_size[0] * in_size[1] * channels),
-            BufferArg::from_raw_parts(output, target.pixels() * channels),
-            in_size[0] as u32,
-            in_size[1] as u32,
-            size[0] as u32,
-            size[1] as u32,
-            pad[0] as u32,
-            pad[1] as u32,
-            vectors as u32,
-            count as u32,
-            window,
-            launcher.float,
-        );
-    }
-}
-
-#[cube(launch_unchecked)]
-fn interpolate_kernel<F: Float, N: Size>(
-    input: &[Vector<F, N>],
-    rows: &[u32],
-    row_weights: &[f32],
-    columns: &[u32],
-    column_weights: &[f32],
-    output: &mut [Vector<F, N>],
-    in_height: u32,
-    in_width: u32,
-    height: u32,
-    width: u32,
-    vectors: u32,
-    count: u32,
-    #[comptime] taps: u32,
-    #[define(F)] _float: cubecl::ir::ElemType,
-) {
-    let at = ABSOLUTE_POS as u32;
-    if at >= count {
-        terminate!();
-    }
-    let (picture, y, x, vector) = place(at, height, width, vectors);
-    let mut value = Vector::<f32, N>::new(0.0);
-    for ky in 0..taps {
-        let line = (picture * in_height + rows[(y * taps + ky) as usize]) * in_width;
-        let mut sum = Vector::<f32, N>::new(0.0);
-        for kx in 0..taps {
-            let tap = (x * taps + kx) as usize;
-            let place = (line + columns[tap]) * vectors + vector;
-            let input = Vector::<f32, N>::cast_from(input[place as usize]);
-            sum += input * Vector::<f32, N>::new(column_weights[tap]);
-        }
-        value += sum * Vector::<f32, N>::new(row_weights[(y * taps + ky) as usize]);
-    }
-    output[at as usize] = Vector::cast_from(value);
-}
-
-/// For each output of an axis `count` inputs and their weights, on the device.
-#[derive(Clone)]
-pub struct Taps {
-    pub count: usize,
-    pub places: Handle,
-    pub weights: Handle,
-}
-
-/// Interpolates.
-///
-/// # Shapes
-/// - `input`: `[batch, in_height, in_width, channels]`
-/// - `output`: `[batch, height, width, channels]`
-pub fn interpolate(
-    launcher: &Launcher,
-    input: Handle,
-    in_size: [usize; 2],
-    [rows, columns]: [Taps; 2],
-    output: Handle,
-    target: &Target,
-) {
-    let Target { batch, channels, size } = *target;
-    let width = width(&[channels]);
-    let vectors = channels / width;
-    let count = target.pixels() * vectors;
-    let (cubes, dim) = threads(count);
-    // SAFETY: the buffers have these lengths, and threads beyond `count` stop
-    unsafe {
-        let buffer = |handle: Handle, length: usize| BufferArg::from_raw_parts(handle, length);
-        interpolate_kernel::launch_unchecked(
-            &launcher.client,
-            cubes,
-            dim,
-            width,
-            buffer(input, batch * in_size[0] * in_size[1] * channels),
-            buffer(rows.places, size[0] * rows.count),
-            buffer(rows.weights, size[0] * rows.count),
-            buffer(columns.places, size[1] * columns.count),
-            buffer(columns.weights, size[1] * columns.count),
-            buffer(output, target.pixels() * channels),
-            in_size[0] as u32,
-            in_size[1] as u32,
-            size[0] as u32,
-            size[1] as u32,
-            vectors as u32,
-            count as u32,
-            rows.count as u32,
             launcher.float,
         );
     }

@@ -5,13 +5,15 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::server::Handle;
 
+use super::super::kernels::depthwise::Sizes;
 use super::super::kernels::focal::{Focal, add_at, negatives, take};
-use super::super::kernels::gemm::{Matrix, Side};
-use super::super::kernels::pixelwise::{self, Factors, FactorsOf, Target, Term};
-use super::super::kernels::{SINGLE, norm, reduce};
-use super::super::training::{channels_last, dims, float, launcher, maps, new_maps, new_vector, vector};
-use super::MapKernels;
-use crate::Activation;
+use super::super::kernels::fuse::{self, Weights};
+use super::super::kernels::pixelwise::{self, FactorsOf, Target};
+use super::super::kernels::pool::{self, PoolWindow};
+use super::super::kernels::{SINGLE, reduce, resize};
+use super::super::training::{channels_last, dims, float, launcher, maps, new_maps, new_vector, pixels};
+use super::{MapKernels, Pooling};
+use crate::WeightNorm;
 
 fn target(map: &CubeTensor) -> Target {
     let [batch, channels, height, width] = dims(map);
@@ -60,24 +62,64 @@ fn new_factors(like: &CubeTensor, handle: Handle, shape: [usize; 4]) -> CubeTens
 }
 
 /// Weights `[maps, channels or 1, 1, 1]`.
-fn weighted_sum(inputs: &[CubeTensor], weights: &CubeTensor) -> CubeTensor {
-    let launcher = launcher(&inputs[0]);
-    let target = target(&inputs[0]);
+fn weights_of(weights: &CubeTensor, norm: WeightNorm) -> Weights {
     let (shape, strides) = (weights.meta.shape(), weights.meta.strides());
-    let step = if shape[1] == 1 { 0 } else { strides[1] };
-    let matrix = Matrix {
+    Weights {
         values: weights.handle.clone(),
         float: float(weights),
-        rows: Side::of(inputs.len(), strides[0]),
-        columns: Side::of(target.channels, step),
-    };
-    let constant = matrix.lay_out(&launcher, SINGLE, [inputs.len(), target.channels]);
-    let terms: Vec<Term> =
-        inputs.iter().map(|map| Term { map: channels_last(map), size: target.size }).collect();
-    let (output, to) = new_maps(&inputs[0], dims(&inputs[0]));
-    let factors = Factors { constant, computed: None, bias: None };
-    pixelwise::sum(&launcher, &terms, factors, to, &target, Activation::Identity);
+        strides: [strides[0], strides[1]],
+        by_channel: shape[1] > 1,
+        norm,
+    }
+}
+
+fn sum_of(maps: &[CubeTensor], weights: &CubeTensor, norm: WeightNorm) -> CubeTensor {
+    let given: Vec<Handle> = maps.iter().map(channels_last).collect();
+    let (output, to) = new_maps(&maps[0], dims(&maps[0]));
+    fuse::sum(&launcher(&maps[0]), &given, &weights_of(weights, norm), &to, pixels(&maps[0]));
     output
+}
+
+/// By the maps, then by the weights.
+fn sum_gradients(
+    gradient: &CubeTensor,
+    maps: &[CubeTensor],
+    weights: &CubeTensor,
+    norm: WeightNorm,
+) -> Vec<CubeTensor> {
+    let launcher = launcher(gradient);
+    let given: Vec<Handle> = maps.iter().map(channels_last).collect();
+    let (mut results, to): (Vec<_>, Vec<_>) = maps.iter().map(|map| new_maps(map, dims(map))).unzip();
+    let shape = dims(weights);
+    let by_weights = launcher.client.empty(shape.iter().product::<usize>() * weights.dtype.size());
+    let weights_of = weights_of(weights, norm);
+    let gradient = channels_last(gradient);
+    fuse::gradients(&launcher, &gradient, &given, &weights_of, (&to, &by_weights), pixels(&maps[0]));
+    results.push(new_factors(weights, by_weights, shape));
+    results
+}
+
+#[expect(clippy::expect_used, reason = "one for each map, and one for the weights")]
+fn array<const N: usize>(tensors: Vec<CubeTensor>) -> [CubeTensor; N] {
+    tensors.try_into().expect("as many gradients as tensors")
+}
+
+impl Pooling {
+    fn window(&self) -> PoolWindow {
+        PoolWindow { pool: self.pool, kernel: self.kernel, stride: self.stride }
+    }
+
+    fn sizes(&self) -> Sizes {
+        let [batch, channels, height, width] = self.input;
+        let [_, _, rows, columns] = self.output().unwrap_or_default();
+        let pad = [self.padding[0].0, self.padding[1].0];
+        Sizes { batch, channels, input: [height, width], output: [rows, columns], pad }
+    }
+}
+
+/// Maps of one size and of another.
+fn resized([batch, channels, height, width]: [usize; 4], output: [usize; 2]) -> Sizes {
+    Sizes { batch, channels, input: [height, width], output, pad: [0, 0] }
 }
 
 /// Places as the kernels take them.
@@ -115,34 +157,83 @@ impl MapKernels for CubeBackend {
         new_factors(&gradient, sums, shape)
     }
 
-    fn weighted_sum_of_two(first: CubeTensor, second: CubeTensor, weights: CubeTensor) -> CubeTensor {
-        weighted_sum(&[first, second], &weights)
+    fn sum_of_two(
+        first: CubeTensor,
+        second: CubeTensor,
+        weights: CubeTensor,
+        norm: WeightNorm,
+    ) -> CubeTensor {
+        sum_of(&[first, second], &weights, norm)
     }
 
-    fn weighted_sum_of_three(
+    fn sum_of_three(
         first: CubeTensor,
         second: CubeTensor,
         third: CubeTensor,
         weights: CubeTensor,
+        norm: WeightNorm,
     ) -> CubeTensor {
-        weighted_sum(&[first, second, third], &weights)
+        sum_of(&[first, second, third], &weights, norm)
     }
 
-    fn blended_statistics(
-        mean: CubeTensor,
-        variance: CubeTensor,
-        batch_mean: CubeTensor,
-        batch_variance: CubeTensor,
-        momentum: f32,
-        unbias: f32,
-    ) -> (CubeTensor, CubeTensor) {
-        let channels = mean.meta.num_elements();
-        let (new_mean, new_variance) = (new_vector(&mean, channels), new_vector(&mean, channels));
-        let launcher = launcher(&mean);
-        let to = [new_mean.handle.clone(), new_variance.handle.clone()];
-        let (running, batch) = ([mean, variance].map(vector), [batch_mean, batch_variance].map(vector));
-        norm::blend(&launcher, running, batch, to, (momentum, unbias), channels);
-        (new_mean, new_variance)
+    fn sum_of_two_gradients(
+        gradient: CubeTensor,
+        first: CubeTensor,
+        second: CubeTensor,
+        weights: CubeTensor,
+        norm: WeightNorm,
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        array::<3>(sum_gradients(&gradient, &[first, second], &weights, norm)).into()
+    }
+
+    fn sum_of_three_gradients(
+        gradient: CubeTensor,
+        first: CubeTensor,
+        second: CubeTensor,
+        third: CubeTensor,
+        weights: CubeTensor,
+        norm: WeightNorm,
+    ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
+        array::<4>(sum_gradients(&gradient, &[first, second, third], &weights, norm)).into()
+    }
+
+    fn largest_of_windows(map: CubeTensor, pooling: Pooling) -> (CubeTensor, CubeTensor) {
+        let shape = pooling.output().unwrap_or_default();
+        let ((output, to), (taps, taps_to)) = (new_maps(&map, shape), new_maps(&map, shape));
+        let buffers = [&channels_last(&map), &to, &taps_to];
+        pool::largest(&launcher(&map), buffers, &pooling.sizes(), pooling.window());
+        (output, taps)
+    }
+
+    fn mean_of_windows(map: CubeTensor, pooling: Pooling) -> CubeTensor {
+        let Sizes { input, pad, .. } = pooling.sizes();
+        let (output, to) = new_maps(&map, pooling.output().unwrap_or_default());
+        let target = target(&output);
+        pool::pool(&launcher(&map), channels_last(&map), input, pad, to, &target, pooling.window());
+        output
+    }
+
+    fn windows_gradient(gradient: CubeTensor, taps: CubeTensor, pooling: Pooling) -> CubeTensor {
+        let (output, to) = new_maps(&gradient, pooling.input);
+        let buffers = [&channels_last(&gradient), &channels_last(&taps), &to];
+        pool::pool_gradient(&launcher(&gradient), buffers, &pooling.sizes(), pooling.window());
+        output
+    }
+
+    fn nearest_pixels(map: CubeTensor, size: [usize; 2]) -> CubeTensor {
+        let [batch, channels, ..] = dims(&map);
+        let (output, to) = new_maps(&map, [batch, channels, size[0], size[1]]);
+        resize::nearest_pixels(&launcher(&map), [&channels_last(&map), &to], &resized(dims(&map), size));
+        output
+    }
+
+    fn nearest_pixels_gradient(gradient: CubeTensor, size: [usize; 2]) -> CubeTensor {
+        let [batch, channels, height, width] = dims(&gradient);
+        let shape = [batch, channels, size[0], size[1]];
+        let (output, to) = new_maps(&gradient, shape);
+        let buffers = [&channels_last(&gradient), &to];
+        resize::nearest_gradient(&launcher(&gradient), buffers, &resized(shape, [height, width]));
+        output
     }
 
     fn focal_loss(logits: CubeTensor, gamma: f32, half: f32, scale: f32) -> (CubeTensor, CubeTensor) {

@@ -1,5 +1,6 @@
-//! Operations on maps that training needs beside convolutions and norms: means, gates, weighted sums, the focal loss, and
-//! the few numbers of a map that a loss names. The framework's own are reductions that are searched anew for every shape.
+//! Operations on maps that training needs beside convolutions and norms: means, gates, weighted sums, pools, nearest pixels,
+//! the focal loss, and the few numbers of a map that a loss names. Of the framework's own, reductions are searched anew for
+//! every shape, and a padded pool makes its padding on the host, a whole map for each.
 
 mod device;
 mod recorded;
@@ -9,6 +10,40 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
 use crate::native::training::computes_on_device;
+use crate::{Pool, WeightNorm};
+
+/// Sizes of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pooling {
+    pub pool: Pool,
+    /// `[pictures, channels, height, width]`
+    pub input: [usize; 4],
+    /// Rows and columns.
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    /// Before and after, for rows and for columns.
+    pub padding: [(usize, usize); 2],
+}
+
+/// Taps of a window whose numbers every float type has.
+const MOST_TAPS: usize = 256;
+
+impl Pooling {
+    /// `[pictures, channels, height, width]` of the output, unless it is empty or the kernels do not compute it.
+    fn output(&self) -> Option<[usize; 4]> {
+        let [pictures, channels, height, width] = self.input;
+        let out = |size: usize, axis: usize| {
+            let ((before, after), kernel) = (self.padding[axis], self.kernel[axis]);
+            // no window lies in the padding alone
+            let outputs = (size + before + after).checked_sub(kernel)? / self.stride[axis] + 1;
+            let last = (outputs - 1) * self.stride[axis];
+            (before < kernel && last < size + before).then_some(outputs)
+        };
+        let few = self.kernel[0].checked_mul(self.kernel[1])? <= MOST_TAPS;
+        let output = [pictures, channels, out(height, 0)?, out(width, 1)?];
+        (few && !self.input.contains(&0)).then_some(output)
+    }
+}
 
 /// Maps are `[pictures, channels, height, width]`, factors `[pictures or 1, channels or 1, 1, 1]`. Those that end in
 /// `gradient` are for the backward pass; they are not recorded.
@@ -32,33 +67,69 @@ pub(super) trait MapKernels: Backend {
         factors: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    /// Of maps of one shape, with the factors that `weights` become.
     #[fusion(dtype = first, shape = first)]
-    fn weighted_sum_of_two(
+    fn sum_of_two(
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
         weights: FloatTensor<Self>,
+        norm: WeightNorm,
     ) -> FloatTensor<Self>;
 
     #[fusion(dtype = first, shape = first)]
-    fn weighted_sum_of_three(
+    fn sum_of_three(
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
         third: FloatTensor<Self>,
         weights: FloatTensor<Self>,
+        norm: WeightNorm,
     ) -> FloatTensor<Self>;
 
-    /// Running statistics after a batch, whose variance is multiplied by `unbias`; all constants.
-    #[fusion(meta = |mean, variance, _batch_mean, _batch_variance, _momentum, _unbias| {
-        (mean.clone(), variance.clone())
+    /// By the maps and by the weights.
+    #[fusion(meta = |_gradient, first, second, weights, _norm| (first.clone(), second.clone(), weights.clone()))]
+    fn sum_of_two_gradients(
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        norm: WeightNorm,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    #[fusion(meta = |_gradient, first, second, third, weights, _norm| {
+        (first.clone(), second.clone(), third.clone(), weights.clone())
     })]
-    fn blended_statistics(
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        batch_mean: FloatTensor<Self>,
-        batch_variance: FloatTensor<Self>,
-        momentum: f32,
-        unbias: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    #[allow(clippy::type_complexity, reason = "an operation of the framework has tensors one by one")]
+    fn sum_of_three_gradients(
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        third: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        norm: WeightNorm,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The largest values of windows, and which taps they are.
+    #[fusion(meta = of_windows)]
+    fn largest_of_windows(map: FloatTensor<Self>, pooling: Pooling)
+    -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    #[fusion(dtype = map, shape = pooling.output().unwrap_or_default().into())]
+    fn mean_of_windows(map: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
+
+    /// `taps` are those of the largest values; of means they do not matter.
+    #[fusion(dtype = gradient, shape = pooling.input.into())]
+    fn windows_gradient(
+        gradient: FloatTensor<Self>,
+        taps: FloatTensor<Self>,
+        pooling: Pooling,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(dtype = map, shape = [map[0], map[1], size[0], size[1]].into())]
+    fn nearest_pixels(map: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
+
+    /// By maps of `size`.
+    #[fusion(dtype = gradient, shape = [gradient[0], gradient[1], size[0], size[1]].into())]
+    fn nearest_pixels_gradient(gradient: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
 
     /// The loss, `[1]`, and its derivative by every logit.
     #[fusion(meta = losses)]
@@ -115,6 +186,16 @@ fn losses(
     (sum, logits.clone())
 }
 
+#[cfg(feature = "fusion")]
+fn of_windows(
+    map: &burn::backend::fusion::custom::TensorSpec,
+    pooling: &Pooling,
+) -> (burn::backend::fusion::custom::TensorSpec, burn::backend::fusion::custom::TensorSpec) {
+    let mut output = map.clone();
+    output.shape = pooling.output().unwrap_or_default().into();
+    (output.clone(), output)
+}
+
 /// The mean of every channel, `[pictures, channels, 1, 1]`.
 pub(crate) fn global_mean(map: &Tensor<4>) -> Option<Tensor<4>> {
     if !computes_on_device(map) {
@@ -137,24 +218,49 @@ pub(crate) fn gate(map: &Tensor<4>, factors: &Tensor<4>) -> Option<Tensor<4>> {
     Some(Tensor::from_dispatch(Dispatch::gated(map, factors)))
 }
 
-/// `Σ weights · maps` of two or three maps of one shape, weights `[maps, channels or 1, 1, 1]`.
-pub(crate) fn sum_of(maps: &[Tensor<4>], weights: &Tensor<4>) -> Option<Tensor<4>> {
+/// The sum of two or three maps of one shape, with the factors that `weights`, `[maps, channels or 1, 1, 1]`, become.
+pub(crate) fn weighted_sum(maps: &[Tensor<4>], weights: &Tensor<4>, norm: WeightNorm) -> Option<Tensor<4>> {
     let first = maps.first()?;
     let channels = first.dims()[1];
-    let [count, by_channel, ..] = weights.dims();
+    let [count, by_channel, height, width] = weights.dims();
     let alike = |map: &Tensor<4>| map.dims() == first.dims() && map.dtype() == first.dtype();
-    let fits = count == maps.len() && [1, channels].contains(&by_channel) && weights.dtype() == first.dtype();
+    let fits = count == maps.len()
+        && [1, channels].contains(&by_channel)
+        && [height, width] == [1, 1]
+        && weights.dtype() == first.dtype();
     if !fits || !maps.iter().all(alike) || !computes_on_device(first) {
         return None;
     }
     let weights = weights.clone().into_dispatch();
     let map = |i: usize| maps[i].clone().into_dispatch();
     let sum = match count {
-        2 => Dispatch::weighted_sum_of_two(map(0), map(1), weights),
-        3 => Dispatch::weighted_sum_of_three(map(0), map(1), map(2), weights),
+        2 => Dispatch::sum_of_two(map(0), map(1), weights, norm),
+        3 => Dispatch::sum_of_three(map(0), map(1), map(2), weights, norm),
         _ => return None,
     };
     Some(Tensor::from_dispatch(sum))
+}
+
+/// Pools.
+pub(crate) fn pool(map: &Tensor<4>, pooling: Pooling) -> Option<Tensor<4>> {
+    if pooling.output().is_none() || !computes_on_device(map) {
+        return None;
+    }
+    let map = map.clone().into_dispatch();
+    Some(Tensor::from_dispatch(match pooling.pool {
+        Pool::Max => Dispatch::largest_of_windows(map, pooling).0,
+        Pool::Average => Dispatch::mean_of_windows(map, pooling),
+    }))
+}
+
+/// The nearest pixels of maps of another size, `[height, width]`.
+pub(crate) fn nearest(map: &Tensor<4>, size: [usize; 2]) -> Option<Tensor<4>> {
+    let [pictures, channels, ..] = map.dims();
+    let numbers = [pictures, channels, size[0], size[1]].iter().product::<usize>();
+    if !(1..=i32::MAX as usize).contains(&numbers) || !computes_on_device(map) {
+        return None;
+    }
+    Some(Tensor::from_dispatch(Dispatch::nearest_pixels(map.clone().into_dispatch(), size)))
 }
 
 /// As [`native::focal_negatives`](crate::native::focal_negatives).
@@ -200,23 +306,4 @@ pub(crate) fn added_at(map: &Tensor<4>, places: &Tensor<1, Int>, values: &Tensor
     }
     let (map, places) = (map.clone().into_dispatch(), places.clone().into_dispatch());
     Some(Tensor::from_dispatch(Dispatch::added_at(map, places, values.clone().into_dispatch())))
-}
-
-/// `(1 - momentum) · running + momentum · batch` of mean and variance, the batch's variance times `unbias`; constants.
-pub(crate) fn blend(
-    map: &Tensor<4>,
-    [mean, variance]: [&Tensor<1>; 2],
-    [batch_mean, batch_variance]: [&Tensor<1>; 2],
-    momentum: f64,
-    unbias: f64,
-) -> Option<[Tensor<1>; 2]> {
-    let all = [mean, variance, batch_mean, batch_variance];
-    if all.iter().any(|tensor| tensor.dtype() != DType::F32) || !computes_on_device(map) {
-        return None;
-    }
-    let [mean, variance, batch_mean, batch_variance] = all.map(|tensor| tensor.clone().into_dispatch());
-    let (momentum, unbias) = (momentum as f32, unbias as f32);
-    let (mean, variance) =
-        Dispatch::blended_statistics(mean, variance, batch_mean, batch_variance, momentum, unbias);
-    Some([Tensor::from_dispatch(mean), Tensor::from_dispatch(variance)])
 }

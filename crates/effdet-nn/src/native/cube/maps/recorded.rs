@@ -8,7 +8,8 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, TensorMetadata};
 use burn::tensor::Shape;
 
-use super::MapKernels;
+use super::{MapKernels, Pooling};
+use crate::WeightNorm;
 
 impl<B: MapKernels, C: CheckpointStrategy> MapKernels for Autodiff<B, C> {
     fn spatial_mean(map: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -47,36 +48,117 @@ impl<B: MapKernels, C: CheckpointStrategy> MapKernels for Autodiff<B, C> {
         FloatTensor::<Self>::new(B::factors_gradient(gradient, map, factors))
     }
 
-    fn weighted_sum_of_two(
+    fn sum_of_two(
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
         weights: FloatTensor<Self>,
+        norm: WeightNorm,
     ) -> FloatTensor<Self> {
-        recorded_sum::<B, C, 2, 3>([first, second, weights])
+        let guards = [first.node(), second.node(), weights.node()];
+        let tensors = [first, second, weights].map(FloatTensor::<Self>::into_primitive);
+        let [first, second, weights] = tensors.clone();
+        let output = B::sum_of_two(first, second, weights, norm);
+        let node = Backward::<B, 3>::prepare::<C>(SumNode, guards).compute_bound();
+        match node.stateful() {
+            OpsKind::Tracked(node) => node.finish((norm, tensors), output),
+            OpsKind::UnTracked(node) => node.finish(output),
+        }
     }
 
-    fn weighted_sum_of_three(
+    fn sum_of_three(
         first: FloatTensor<Self>,
         second: FloatTensor<Self>,
         third: FloatTensor<Self>,
         weights: FloatTensor<Self>,
+        norm: WeightNorm,
     ) -> FloatTensor<Self> {
-        recorded_sum::<B, C, 3, 4>([first, second, third, weights])
+        let guards = [first.node(), second.node(), third.node(), weights.node()];
+        let tensors = [first, second, third, weights].map(FloatTensor::<Self>::into_primitive);
+        let [first, second, third, weights] = tensors.clone();
+        let output = B::sum_of_three(first, second, third, weights, norm);
+        let node = Backward::<B, 4>::prepare::<C>(SumNode, guards).compute_bound();
+        match node.stateful() {
+            OpsKind::Tracked(node) => node.finish((norm, tensors), output),
+            OpsKind::UnTracked(node) => node.finish(output),
+        }
     }
 
-    fn blended_statistics(
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        batch_mean: FloatTensor<Self>,
-        batch_variance: FloatTensor<Self>,
-        momentum: f32,
-        unbias: f32,
+    fn sum_of_two_gradients(
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        norm: WeightNorm,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [gradient, first, second, weights] =
+            [gradient, first, second, weights].map(FloatTensor::<Self>::into_primitive);
+        let constant = FloatTensor::<Self>::new;
+        let (a, b, by_weights) = B::sum_of_two_gradients(gradient, first, second, weights, norm);
+        (constant(a), constant(b), constant(by_weights))
+    }
+
+    fn sum_of_three_gradients(
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        third: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        norm: WeightNorm,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [gradient, first, second, third, weights] =
+            [gradient, first, second, third, weights].map(FloatTensor::<Self>::into_primitive);
+        let constant = FloatTensor::<Self>::new;
+        let (a, b, c, by_weights) = B::sum_of_three_gradients(gradient, first, second, third, weights, norm);
+        (constant(a), constant(b), constant(c), constant(by_weights))
+    }
+
+    fn largest_of_windows(
+        map: FloatTensor<Self>,
+        pooling: Pooling,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let [mean, variance, batch_mean, batch_variance] =
-            [mean, variance, batch_mean, batch_variance].map(FloatTensor::<Self>::into_primitive);
-        let (mean, variance) =
-            B::blended_statistics(mean, variance, batch_mean, batch_variance, momentum, unbias);
-        (FloatTensor::<Self>::new(mean), FloatTensor::<Self>::new(variance))
+        let guard = map.node();
+        let (output, taps) = B::largest_of_windows(map.into_primitive(), pooling);
+        let node = Backward::<B, 1>::prepare::<C>(PoolNode, [guard]).compute_bound();
+        let output = match node.stateful() {
+            OpsKind::Tracked(node) => node.finish((pooling, Some(taps.clone())), output),
+            OpsKind::UnTracked(node) => node.finish(output),
+        };
+        (output, FloatTensor::<Self>::new(taps))
+    }
+
+    fn mean_of_windows(map: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
+        let guard = map.node();
+        let output = B::mean_of_windows(map.into_primitive(), pooling);
+        let node = Backward::<B, 1>::prepare::<C>(PoolNode, [guard]).compute_bound();
+        match node.stateful() {
+            OpsKind::Tracked(node) => node.finish((pooling, None), output),
+            OpsKind::UnTracked(node) => node.finish(output),
+        }
+    }
+
+    fn windows_gradient(
+        gradient: FloatTensor<Self>,
+        taps: FloatTensor<Self>,
+        pooling: Pooling,
+    ) -> FloatTensor<Self> {
+        let [gradient, taps] = [gradient, taps].map(FloatTensor::<Self>::into_primitive);
+        FloatTensor::<Self>::new(B::windows_gradient(gradient, taps, pooling))
+    }
+
+    fn nearest_pixels(map: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self> {
+        let guard = map.node();
+        let map = map.into_primitive();
+        let [_, _, height, width] = shape_of::<B>(&map);
+        let output = B::nearest_pixels(map, size);
+        let node = Backward::<B, 1>::prepare::<C>(NearestNode, [guard]).compute_bound();
+        match node.stateful() {
+            OpsKind::Tracked(node) => node.finish([height, width], output),
+            OpsKind::UnTracked(node) => node.finish(output),
+        }
+    }
+
+    fn nearest_pixels_gradient(gradient: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self> {
+        FloatTensor::<Self>::new(B::nearest_pixels_gradient(gradient.into_primitive(), size))
     }
 
     fn focal_loss(
@@ -171,52 +253,69 @@ impl<B: MapKernels> Backward<B, 2> for GateNode {
     }
 }
 
-/// `N` maps and their weights.
-fn recorded_sum<B: MapKernels, C: CheckpointStrategy, const N: usize, const ALL: usize>(
-    tensors: [FloatTensor<Autodiff<B, C>>; ALL],
-) -> FloatTensor<Autodiff<B, C>> {
-    let guards = std::array::from_fn(|i| tensors[i].node());
-    let tensors = tensors.map(FloatTensor::<Autodiff<B, C>>::into_primitive);
-    let map = |i: usize| tensors[i].clone();
-    let output = if N == 2 {
-        B::weighted_sum_of_two(map(0), map(1), map(2))
-    } else {
-        B::weighted_sum_of_three(map(0), map(1), map(2), map(3))
-    };
-    let node = Backward::<B, ALL>::prepare::<C>(SumNode, guards).compute_bound();
-    match node.stateful() {
-        OpsKind::Tracked(node) => node.finish(tensors, output),
-        OpsKind::UnTracked(node) => node.finish(output),
+#[derive(Debug)]
+struct SumNode;
+
+impl<B: MapKernels> Backward<B, 3> for SumNode {
+    /// Two maps and their weights.
+    type State = (WeightNorm, [FloatTensor<B>; 3]);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (norm, [first, second, weights]) = ops.state;
+        let gradient = grads.consume::<B>(&ops.node);
+        let (a, b, by_weights) = B::sum_of_two_gradients(gradient, first, second, weights, norm);
+        for (parent, gradient) in ops.parents.into_iter().zip([a, b, by_weights]) {
+            if let Some(parent) = parent {
+                grads.register::<B>(parent.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: MapKernels> Backward<B, 4> for SumNode {
+    /// Three maps and their weights.
+    type State = (WeightNorm, [FloatTensor<B>; 4]);
+
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (norm, [first, second, third, weights]) = ops.state;
+        let gradient = grads.consume::<B>(&ops.node);
+        let (a, b, c, by_weights) = B::sum_of_three_gradients(gradient, first, second, third, weights, norm);
+        for (parent, gradient) in ops.parents.into_iter().zip([a, b, c, by_weights]) {
+            if let Some(parent) = parent {
+                grads.register::<B>(parent.id, gradient);
+            }
+        }
     }
 }
 
 #[derive(Debug)]
-struct SumNode;
+struct PoolNode;
 
-impl<B: MapKernels, const ALL: usize> Backward<B, ALL> for SumNode {
-    /// Maps, then weights.
-    type State = [FloatTensor<B>; ALL];
+impl<B: MapKernels> Backward<B, 1> for PoolNode {
+    /// The taps that were the largest, of a pool that keeps those.
+    type State = (Pooling, Option<FloatTensor<B>>);
 
-    fn backward(self, ops: Ops<Self::State, ALL>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let tensors = ops.state;
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (pooling, taps) = ops.state;
         let gradient = grads.consume::<B>(&ops.node);
-        let weights = &tensors[ALL - 1];
-        let channels = weights.shape()[1];
-        let weight = |i: usize| {
-            let places = [i..i + 1, 0..channels, 0..1, 0..1].map(burn::tensor::Slice::from);
-            B::float_slice(weights.clone(), &places)
-        };
-        let mut by_weights = Vec::with_capacity(ALL - 1);
-        for (i, parent) in ops.parents.into_iter().enumerate() {
-            let Some(parent) = parent else { continue };
-            if i < ALL - 1 {
-                grads.register::<B>(parent.id, B::gated(gradient.clone(), weight(i)));
-                continue;
-            }
-            for (map, tensor) in tensors[..ALL - 1].iter().enumerate() {
-                by_weights.push(B::factors_gradient(gradient.clone(), tensor.clone(), weight(map)));
-            }
-            grads.register::<B>(parent.id, B::float_cat(std::mem::take(&mut by_weights), 0));
+        if let [Some(parent)] = ops.parents {
+            let taps = taps.unwrap_or_else(|| gradient.clone());
+            grads.register::<B>(parent.id, B::windows_gradient(gradient, taps, pooling));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NearestNode;
+
+impl<B: MapKernels> Backward<B, 1> for NearestNode {
+    /// Height and width of the input.
+    type State = [usize; 2];
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        if let [Some(parent)] = ops.parents {
+            grads.register::<B>(parent.id, B::nearest_pixels_gradient(gradient, ops.state));
         }
     }
 }
