@@ -9,6 +9,7 @@
     clippy::manual_is_multiple_of,
     clippy::needless_range_loop,
     clippy::if_same_then_else,
+    clippy::type_complexity,
     reason = "kernels are written in a part of the language"
 )]
 mod kernels;
