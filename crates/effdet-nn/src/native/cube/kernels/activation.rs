@@ -40,7 +40,7 @@ fn hard_gate<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
 
 /// At least zero. NaN stays, as `max` of a device would not have it.
 #[cube]
-fn positive<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+pub(super) fn positive<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
     let mut result = Vector::<f32, N>::empty();
     #[unroll]
     for i in 0..N::value() {

@@ -4,6 +4,7 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 
+use super::activation::positive;
 use super::norm::Pixels;
 use super::reduce::{Grid, line_sums, total};
 use super::{Launcher, THREADS, cubes, threads, width};
@@ -57,18 +58,6 @@ fn weight<W: Float, N: Size>(
             at += (vector * N::value() as u32 + i as u32) * channel_stride;
         }
         result.insert(i, f32::cast_from(weights[at as usize]));
-    }
-    result
-}
-
-/// At least zero; NaN stays.
-#[cube]
-fn positive<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
-    let mut result = Vector::<f32, N>::empty();
-    #[unroll]
-    for i in 0..N::value() {
-        let value = x.extract(i);
-        result.insert(i, select(value < 0.0, 0.0f32, value));
     }
     result
 }

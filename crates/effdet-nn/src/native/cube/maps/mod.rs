@@ -9,6 +9,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
+use crate::graph::window_outputs;
 use crate::native::training::computes_on_device;
 use crate::{Pool, WeightNorm};
 
@@ -33,11 +34,11 @@ impl Pooling {
     fn output(&self) -> Option<[usize; 4]> {
         let [pictures, channels, height, width] = self.input;
         let out = |size: usize, axis: usize| {
-            let ((before, after), kernel) = (self.padding[axis], self.kernel[axis]);
+            let (padding, kernel) = (self.padding[axis], self.kernel[axis]);
             // no window lies in the padding alone
-            let outputs = (size + before + after).checked_sub(kernel)? / self.stride[axis] + 1;
+            let outputs = window_outputs(size, padding, kernel, self.stride[axis])?;
             let last = (outputs - 1) * self.stride[axis];
-            (before < kernel && last < size + before).then_some(outputs)
+            (padding.0 < kernel && last < size + padding.0).then_some(outputs)
         };
         let few = self.kernel[0].checked_mul(self.kernel[1])? <= MOST_TAPS;
         let output = [pictures, channels, out(height, 0)?, out(width, 1)?];
