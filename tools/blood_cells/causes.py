@@ -25,6 +25,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from same_batches import batches_of, normalised, objects_of
+from same_steps import BEGIN as STATES
 from train import CAUSES
 
 PAGE = Path(__file__).parents[2] / "docs/blood-cells.md"
@@ -154,8 +155,10 @@ def main():
         "## Where they could differ", first_weights([data / "first.safetensors" for data in args.data]),
         batches(args.bccd, args.weights, args.data[0]), SCRATCH, steps(*args.scratch), STEPS, steps(*args.steps),
     ]
-    page = PAGE.read_text().split(CAUSES)[0].rstrip()
-    PAGE.write_text("\n\n".join([page, CAUSES, *parts]) + "\n")
+    page, _, old = PAGE.read_text().partition(CAUSES)
+    # what `same_steps.py` wrote stays
+    _, begin, rest = old.partition(STATES)
+    PAGE.write_text("\n\n".join([page.rstrip(), CAUSES, *parts, *([begin + rest.rstrip()] if begin else [])]) + "\n")
 
 
 if __name__ == "__main__":

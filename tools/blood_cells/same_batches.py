@@ -74,6 +74,33 @@ def norms_of_contiguous_maps():
     torch.nn.functional.batch_norm = batch_norm
 
 
+def network_of(model, side, classes, weights):
+    """The reference's network on channels-last maps, as its script trains it, with our weights by their names."""
+    config = get_efficientdet_config(model)
+    config.image_size, config.num_classes = (side, side), len(classes)
+    network = EfficientDet(config, pretrained_backbone=False)
+    shapes = network.state_dict()
+    lost = network.load_state_dict({name: value.reshape(shapes[name].shape) for name, value in weights.items()}, strict=False)
+    assert not lost.unexpected_keys and all(name.endswith("num_batches_tracked") for name in lost.missing_keys), lost
+    return network.to(memory_format=torch.channels_last)
+
+
+def rate_of(train, per_epoch):
+    """What the learning rate is multiplied with before the step of a number, counted from zero."""
+    steps, warmup = train["epochs"] * per_epoch, train["schedule"]["warmup"]["length"]
+
+    def rate(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) + train["schedule"]["curve"]["lift"]
+
+    return rate
+
+
+def steps_per_epoch(bccd, batch_size):
+    return len((bccd / "ImageSets/Main/trainval.txt").read_text().split()) // batch_size
+
+
 class Cells:
     """The test split: pictures as the reference's evaluation transform makes them, labels as its script reads them."""
 
@@ -137,26 +164,14 @@ def main():
     with safe_open(args.data / "first.safetensors", "pt") as file:
         classes = json.loads(file.metadata()["effdet.class_names"])
         weights = {name: file.get_tensor(name) for name in file.keys()}
-    config = get_efficientdet_config(settings["model"])
-    config.image_size, config.num_classes = (side, side), len(classes)
-    network = EfficientDet(config, pretrained_backbone=False)
-    lost = network.load_state_dict(weights, strict=False)
-    assert not lost.unexpected_keys and all(name.endswith("num_batches_tracked") for name in lost.missing_keys), lost
-    network.to(memory_format=torch.channels_last)
+    network = network_of(settings["model"], side, classes, weights)
     if args.norms == "contiguous":
         norms_of_contiguous_maps()
 
     cells = Cells(args.bccd, classes, side)
-    per_epoch = len((args.bccd / "ImageSets/Main/trainval.txt").read_text().split()) // batch_size
-    steps, warmup = train["epochs"] * per_epoch, train["schedule"]["warmup"]["length"]
+    per_epoch = steps_per_epoch(args.bccd, batch_size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=train["lr"], weight_decay=train["weight_decay"])
-
-    def rate(step):
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) + train["schedule"]["curve"]["lift"]
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_of(train, per_epoch))
     bench, average = DetBenchTrain(network, create_labeler=True), ModelEmaV2(network, decay=train["ema"]["decay"])
     with open(args.log, "w") as log:
         batches = batches_of(args.data, classes, side, batch_size)
