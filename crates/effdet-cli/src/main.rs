@@ -7,6 +7,7 @@ mod ffmpeg;
 mod interrupt;
 mod logging;
 mod output;
+mod overwrite;
 mod progress;
 mod report;
 mod saved;

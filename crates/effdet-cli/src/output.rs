@@ -97,16 +97,6 @@ pub fn describe(error: &anyhow::Error) -> String {
     with_causes(error)
 }
 
-/// Refuses to write, as `option` says, over what is read: `input`, by whatever name, which is `what`.
-pub fn refuse_input(option: &str, out: &Path, input: &Path, what: &str) -> Result<()> {
-    if let (Ok(a), Ok(b)) = (fs::canonicalize(out), fs::canonicalize(input))
-        && a == b
-    {
-        bail!("{option} {} is {what}: name another file", out.display());
-    }
-    Ok(())
-}
-
 /// Where `--json` goes.
 #[derive(Debug)]
 pub enum JsonTarget {

@@ -20,6 +20,7 @@ use effdet::viz::{grid, save_jpeg};
 
 use super::train::{Report as Progress, quoted, stop_on_interrupt, write_config};
 use crate::args::DemoArgs;
+use crate::detector;
 use crate::interrupt::INTERRUPTED;
 use crate::logging::note;
 use crate::scenes::{self, KNOWN, Recipe, SHAPES};
@@ -54,9 +55,7 @@ const PATIENCE: f64 = 1.5;
 
 /// Shows everything once.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
-    }
+    detector::size_thread_pool(args.threads)?;
     let out = folder(args.out.as_deref())?;
     let (train, val) = if args.quick { (16, 6) } else { (1440, 60) };
     let recipe = Recipe {

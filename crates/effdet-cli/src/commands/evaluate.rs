@@ -1,5 +1,6 @@
 //! `effdet evaluate`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -8,11 +9,13 @@ use effdet::read_labels;
 
 use crate::args::{EvaluateArgs, Metric};
 use crate::output::JsonTarget;
+use crate::overwrite;
 use crate::report::{self, Settings, Subject};
 
 /// Evaluates files against files.
 pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
     refuse_options_of_other_formats(args)?;
+    overwrite::refuse(&[("--json", args.json.as_deref())], files(args))?;
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let mut verified = None;
     let loaded = match args.format {
@@ -47,6 +50,19 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
         report::plots(folder, &loaded, &numbers, args.iou, subject)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is read.
+fn files(args: &EvaluateArgs) -> impl Iterator<Item = (&Path, &str)> {
+    let options = [
+        (&args.labels, "the file of --labels"),
+        (&args.hierarchy, "the file of --hierarchy"),
+        (&args.class_names, "the file of --class-names"),
+        (&args.image_labels, "the file of --image-labels"),
+    ];
+    let options = options.into_iter().filter_map(|(path, what)| Some((path.as_deref()?, what)));
+    options
+        .chain([(args.ground_truth.as_path(), "the labels"), (args.detections.as_path(), "the detections")])
 }
 
 fn refuse_options_of_other_formats(args: &EvaluateArgs) -> Result<()> {

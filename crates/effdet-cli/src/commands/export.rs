@@ -9,8 +9,7 @@ use effdet::export::OnnxOptions;
 use effdet::prelude::*;
 
 use crate::args::ExportArgs;
-use crate::detector;
-use crate::output::refuse_input;
+use crate::{detector, overwrite};
 
 /// Writes the detector and says what the file takes and gives.
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
@@ -19,9 +18,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     if args.out.is_dir() {
         bail!("--out {}: this is a folder", args.out.display());
     }
-    if let Some(weights) = &args.network.weights {
-        refuse_input("--out", &args.out, weights, "the file of --weights")?;
-    }
+    overwrite::refuse(&[("--out", Some(&args.out))], args.network.files())?;
     // ONNX suppresses by a threshold.
     let nms = NmsConfig { iou_threshold: args.iou, ..NmsConfig::default() };
     let (score_threshold, max_detections) = (args.score, args.max_detections);

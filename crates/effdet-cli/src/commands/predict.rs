@@ -22,7 +22,7 @@ use crate::output::{
 };
 use crate::saved::Saved;
 use crate::watch::Watch;
-use crate::{detector, interrupt, progress, sources};
+use crate::{detector, interrupt, overwrite, progress, sources};
 
 const JPEG_QUALITY: u8 = 95;
 /// Some pictures failed.
@@ -34,6 +34,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let detector = detector::load(&args.detector, args.score)?;
     let watch = args.watch.map(|_| Watch::new(&args.sources, args.out.as_deref())).transpose()?;
     let pictures = if watch.is_some() { Vec::new() } else { sources::expand(&args.sources)? };
+    refuse_overwriting(args, &pictures)?;
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let out = args.out.as_deref().map(|folder| OutFolder::create(folder, &pictures)).transpose()?;
     let saved = Saved::new(&args.save)?;
@@ -75,6 +76,21 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
         tell!("{failures} of {} pictures failed", pictures.len());
     }
     Ok(ExitCode::from(FAILED))
+}
+
+/// Nothing that is read may be lost; for the folders of `--out` and `--save-*` see where they are made.
+fn refuse_overwriting(args: &PredictArgs, pictures: &[PathBuf]) -> Result<()> {
+    let outputs = [
+        ("--json", &args.json),
+        ("--jsonl", &args.jsonl),
+        ("--save-coco", &args.save.save_coco),
+        ("--save-csv", &args.save.save_csv),
+    ];
+    let pictures = pictures.iter().map(|picture| (picture.as_path(), "a source"));
+    overwrite::refuse(
+        &outputs.map(|(option, path)| (option, path.as_deref())),
+        args.detector.network.files().chain(pictures),
+    )
 }
 
 /// Every error on a line of its own. A single one stays as it is: `main` must see a pipe whose reader has gone.

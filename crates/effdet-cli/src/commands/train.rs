@@ -19,15 +19,14 @@ use effdet::weights::{WeightsEntry, WeightsStore};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{RecipeName, TrainArgs};
+use crate::detector;
 use crate::interrupt::INTERRUPTED;
 use crate::logging::{self, note};
 use crate::progress::Transfers;
 
 /// Trains.
 pub fn run(args: &TrainArgs) -> Result<ExitCode> {
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
-    }
+    detector::size_thread_pool(args.threads)?;
     let devices = args.device.iter().map(|name| effdet::device(name)).collect::<Result<Vec<_>, _>>()?;
     let Some(device) = devices.first() else { bail!("name a device with --device") };
     let folder = args.out.clone().unwrap_or_else(free_folder);

@@ -15,8 +15,8 @@ use crate::args::{MergeName, VideoArgs};
 use crate::ffmpeg::{self, Decoder, Encoder, Input, Probe, Stopper};
 use crate::interrupt::{self, INTERRUPTED};
 use crate::logging::{note, tell};
-use crate::output::{DetectionReport, FrameReport, JsonLines, refuse_input, write_line};
-use crate::{detector, progress};
+use crate::output::{DetectionReport, FrameReport, JsonLines, write_line};
+use crate::{detector, overwrite, progress};
 
 /// The video ends early or is damaged.
 const DAMAGED: u8 = 1;
@@ -32,11 +32,11 @@ pub fn run(args: &VideoArgs) -> Result<ExitCode> {
     let options = args.views.options(&args.detector, MergeName::Join)?;
     let input = Input::new(&args.source);
     let probe = ffmpeg::probe(&input, &args.source)?;
+    let outputs = [("--out", args.out.as_deref()), ("--jsonl", args.jsonl.as_deref())];
+    let source = (args.source.as_path(), "the source");
+    overwrite::refuse(&outputs, args.detector.network.files().chain([source]))?;
     if let Some(out) = &args.out {
-        check_out(out, &args.source)?;
-    }
-    if let Some(jsonl) = &args.jsonl {
-        refuse_input("--jsonl", jsonl, &args.source, "the source")?;
+        check_out(out)?;
     }
     let detector = detector::load(&args.detector, args.score)?;
     interrupt::listen()?;
@@ -84,9 +84,8 @@ pub fn run(args: &VideoArgs) -> Result<ExitCode> {
     finish(&run, decoded?, args)
 }
 
-/// Refuses to replace the source, and folders that do not exist.
-fn check_out(out: &Path, source: &Path) -> Result<()> {
-    refuse_input("--out", out, source, "the source")?;
+/// Refuses what is no name of a video, and folders that do not exist.
+fn check_out(out: &Path) -> Result<()> {
     if out.extension().is_none() || out.is_dir() {
         bail!(
             "--out {}: expected the name of a file that says its format, such as annotated.mp4",

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::args::{FloatType, WeightsCommand};
 use crate::logging::{note, tell};
 use crate::output::{describe, show};
+use crate::overwrite;
 use crate::progress::Transfers;
 
 /// Exit status of a file that is absent or not as it should be.
@@ -164,6 +165,7 @@ fn convert(
     ema: bool,
     model: Option<&str>,
 ) -> Result<ExitCode> {
+    overwrite::refuse(&[("the result", Some(output))], [(input, "the checkpoint that is read")])?;
     let checkpoint = open(input, ema)?;
     let dtype = dtype.map(|dtype| match dtype {
         FloatType::F16 => DType::F16,
@@ -218,6 +220,8 @@ fn described(checkpoint: &Checkpoint, options: &DetectorOptions) -> Result<Check
 }
 
 fn average(inputs: &[PathBuf], out: &Path, ema: bool) -> Result<ExitCode> {
+    let read = inputs.iter().map(|input| (input.as_path(), "one of the checkpoints"));
+    overwrite::refuse(&[("--out", Some(out))], read)?;
     let checkpoints = inputs.iter().map(|input| open(input, ema)).collect::<Result<Vec<_>>>()?;
     average_checkpoints(&checkpoints, out, &Default::default())?;
     writeln!(io::stdout(), "{}", out.display())?;

@@ -85,6 +85,17 @@ fn near(value: &Value, expected: f64) {
 }
 
 #[test]
+fn numbers_never_replace_labels_or_detections() {
+    let files = Files::new();
+    for (out, what) in [("truth.json", "the labels"), ("./found.json", "the detections")] {
+        let before = fs::read(files.path(out)).unwrap();
+        let stderr = fails(&mut files.evaluate(&["truth.json", "found.json", "--json", out]), 2);
+        assert!(stderr.contains(&format!("--json {out} is {what}")), "{stderr}");
+        assert_eq!(fs::read(files.path(out)).unwrap(), before);
+    }
+}
+
+#[test]
 fn coco_json_has_the_twelve_numbers_of_all_and_of_each_class() {
     let files = Files::new();
     files.evaluate(&["truth.json", "found.json", "--json", "numbers.json"]).assert().success();

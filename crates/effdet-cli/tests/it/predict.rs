@@ -196,6 +196,28 @@ fn annotated_pictures_never_replace_what_a_link_leads_to() {
 }
 
 #[test]
+fn results_never_replace_what_is_read_nor_each_other() {
+    let fixture = Fixture::new();
+    let pictures = [fixture.picture("in/cat.png", 80, 64), fixture.picture("in/dog.png", 80, 64)];
+    let weights = fixture.path("tiny.safetensors");
+    let read = || [&pictures[0], &pictures[1], &weights].map(|path| fs::read(path).unwrap());
+    let before = read();
+    for option in ["--json", "--jsonl", "--save-coco", "--save-csv"] {
+        for (out, what) in [
+            ("in/dog.png", "in/dog.png is a source"),
+            ("in/../tiny.safetensors", "tiny.safetensors is the file of --weights"),
+        ] {
+            let stderr = fails(fixture.predict(&["in"]).args([option, out]), 2);
+            assert!(stderr.contains(option) && stderr.contains(what), "{stderr}");
+            assert!(read() == before, "{option} {out}");
+        }
+    }
+    let stderr = fails(fixture.predict(&["in"]).args(["--json", "a.json", "--save-coco", "./a.json"]), 2);
+    assert!(stderr.contains("--json and --save-coco are both ./a.json"), "{stderr}");
+    assert!(!fixture.path("a.json").exists());
+}
+
+#[test]
 fn folders_and_globs_give_their_pictures_by_name() {
     let fixture = Fixture::new();
     fixture.picture("in/b.PNG", 40, 40);

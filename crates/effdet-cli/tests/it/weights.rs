@@ -215,6 +215,15 @@ fn checkpoints_are_converted_averaged_and_inspected() {
     let (ema, last) = (open("ema.safetensors"), open("last.safetensors"));
     assert!(ema.iter().zip(&last).all(|(ema, last)| (ema + 1.0 - last).abs() < 1e-6), "{ema:?} {last:?}");
     assert_eq!(open("mean.safetensors"), last);
+    let (before, in_place) = (fs::read(at("last.safetensors")).unwrap(), at("last.safetensors"));
+    for arguments in [
+        &["convert", &in_place, &in_place, "--dtype", "f16"][..],
+        &["average", &at("mean.safetensors"), &in_place, "--out", &in_place],
+    ] {
+        let refused = run(arguments).failure().code(2);
+        assert!(text(&refused.get_output().stderr).contains("last.safetensors is"), "{arguments:?}");
+        assert_eq!(fs::read(&in_place).unwrap(), before);
+    }
 
     let refused = run(&["convert", &fixture("legacy.pth"), &at("x.safetensors"), "--ema"]).failure().code(2);
     assert!(text(&refused.get_output().stderr).contains("no averaged weights"));

@@ -19,6 +19,7 @@ use crate::args::BenchArgs;
 use crate::commands::bench::train_step::TrainStep;
 use crate::detector::{DEFAULT_MODEL, decode_config, load, size_thread_pool};
 use crate::output::JsonTarget;
+use crate::overwrite;
 
 /// Runs of each stage before those that count.
 const WARM_UP: usize = 3;
@@ -56,6 +57,7 @@ struct Report {
 
 /// Times the stages of detection.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    overwrite::refuse(&[("--json", args.json.as_deref())], args.detector.network.files())?;
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let detector = detector(args)?;
     let report = measure(&detector, args)?;
