@@ -46,14 +46,16 @@ fn differences(network: &impl Network, shapes: &[[usize; 4]]) -> Vec<f32> {
     let program = DeviceProgram::compile(&graph).unwrap();
     let device = device();
     let mut worst = vec![0.0f32; expected.len()];
-    // the second time recorded launches are replayed
-    for _ in 0..2 {
+    // First a picture alone, whose constants the batch then shares; the third time recorded launches are replayed.
+    let batch = shapes[0][0];
+    for pictures in [1, batch, batch] {
         let given =
-            inputs.iter().map(|input| Tensor::from_data(input.clone().into_data(), &device)).collect();
-        let outputs = program.forward(given);
+            |input: &Tensor<4>| Tensor::from_data(input.clone().narrow(0, 0, pictures).into_data(), &device);
+        let outputs = program.forward(inputs.iter().map(given).collect());
         assert_eq!(outputs.len(), expected.len());
         for ((output, expected), worst) in outputs.into_iter().zip(&expected).zip(&mut worst) {
             let output = numbers(output);
+            let expected = &expected[..expected.len() / batch * pictures];
             assert_eq!(output.len(), expected.len());
             let mean = expected.iter().sum::<f32>() / expected.len() as f32;
             let variance = expected.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / expected.len() as f32;

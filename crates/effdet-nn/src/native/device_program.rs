@@ -7,8 +7,8 @@ use crate::graph::Graph;
 
 /// A network compiled for a device of CubeCL and one size of picture.
 ///
-/// Maps are of the type that the device computes in, sums of single precision. Constants go to the device, and launches
-/// are recorded, for each of the eight sizes of batch that were used last.
+/// Maps are of the type that the device computes in, sums of single precision. Constants go to the device once for
+/// each thread that meets a new size of batch, and launches are recorded for each of the eight sizes that were used last.
 #[derive(Clone, Debug)]
 pub struct DeviceProgram {
     #[cfg(feature = "cube")]

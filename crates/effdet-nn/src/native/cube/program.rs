@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::{DType, Shape, bf16, f16};
+use burn::tensor::{DType, Shape, StreamId, bf16, f16};
 use burn_cubecl::CubeDevice;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Graph as Recording;
@@ -117,8 +117,11 @@ impl CubeProgram {
         let mut one = match found {
             Some(at) => compiled.remove(at),
             None => {
+                let stream = StreamId::current();
+                let like = compiled.iter().find(|one| one.is_like(&inputs[0], stream));
+                let constants = like.map(|one| one.constants.clone()).unwrap_or_default();
                 compiled.truncate(BATCHES - 1);
-                Compiled::new(self, batch, &inputs[0])
+                Compiled::new(self, batch, &inputs[0], constants)
             }
         };
         let results = one.run(inputs);
@@ -139,7 +142,9 @@ struct Compiled {
     batch: usize,
     dtype: DType,
     device: CubeDevice,
+    stream: StreamId,
     launcher: Launcher,
+    constants: Vec<Handle>,
     inputs: Vec<Input>,
     launches: Vec<Launch>,
     results: Handle,
@@ -169,14 +174,23 @@ impl Compiled {
         self.batch == batch && self.dtype == input.dtype && self.device == input.device
     }
 
-    fn new(program: &CubeProgram, batch: usize, pictures: &CubeTensor) -> Self {
+    /// Whether another size of batch has its constants: one of the same device and type. A recording must not wait for
+    /// another stream.
+    fn is_like(&self, input: &CubeTensor, stream: StreamId) -> bool {
+        self.dtype == input.dtype && self.device == input.device && self.stream == stream
+    }
+
+    /// `constants` are those of another size, if there is one.
+    fn new(program: &CubeProgram, batch: usize, pictures: &CubeTensor, constants: Vec<Handle>) -> Self {
         let mut client = pictures.client.clone();
         // Recorded launches are replayed on the stream they were recorded on, whatever thread asks for them.
+        let stream = StreamId::current();
         // SAFETY: the stream is this thread's own, which everything here then uses
-        unsafe { client.set_stream(burn::tensor::StreamId::current()) };
+        unsafe { client.set_stream(stream) };
         let float = burn::backend::cubecl::dtype_to_elem_type(pictures.dtype);
         let launcher = Launcher { client, float };
-        Binder::new(&program.operations, batch, launcher).bind(program, pictures)
+        let constants = Constants { given: constants, used: 0 };
+        Binder::new(&program.operations, batch, launcher, constants).bind(program, pictures, stream)
     }
 
     fn run(&mut self, inputs: &[CubeTensor]) -> CubeTensor {
@@ -231,11 +245,28 @@ impl Compiled {
     }
 }
 
+/// What the operations of a network ask for in their order. It is the same for every size of batch, which share it.
+struct Constants {
+    given: Vec<Handle>,
+    used: usize,
+}
+
+impl Constants {
+    fn next(&mut self, launcher: &Launcher, bytes: &[u8]) -> Handle {
+        if self.used == self.given.len() {
+            self.given.push(launcher.client.create_from_slice(bytes));
+        }
+        self.used += 1;
+        self.given[self.used - 1].clone()
+    }
+}
+
 /// Gives operations their memory, constants and launches.
 struct Binder<'a> {
     operations: &'a Operations,
     batch: usize,
     launcher: Launcher,
+    constants: Constants,
     results: Handle,
     maps: Vec<Handle>,
     /// Sums of parts of a map, for operations that need them.
@@ -262,7 +293,7 @@ fn map_channels(operations: &Operations, at: usize) -> usize {
 }
 
 impl<'a> Binder<'a> {
-    fn new(operations: &'a Operations, batch: usize, launcher: Launcher) -> Self {
+    fn new(operations: &'a Operations, batch: usize, launcher: Launcher, constants: Constants) -> Self {
         let size = launcher.float.size();
         let count = operations.operations.len();
         let mut last: Vec<usize> = (0..count).collect();
@@ -304,10 +335,10 @@ impl<'a> Binder<'a> {
         };
         let maps = (0..count).map(|at| place(&stretches[at], operations.outputs.contains(&at))).collect();
         let partial = sums.iter().map(|sum| sum.map(|at| place(&stretches[at], false))).collect();
-        Self { operations, batch, launcher, results, maps, partial, launches: Vec::new() }
+        Self { operations, batch, launcher, constants, results, maps, partial, launches: Vec::new() }
     }
 
-    fn bind(mut self, program: &CubeProgram, pictures: &CubeTensor) -> Compiled {
+    fn bind(mut self, program: &CubeProgram, pictures: &CubeTensor, stream: StreamId) -> Compiled {
         for at in 0..self.operations.operations.len() {
             self.operation(at);
         }
@@ -322,8 +353,10 @@ impl<'a> Binder<'a> {
             batch: self.batch,
             dtype: pictures.dtype,
             device: pictures.device.clone(),
+            stream,
             inputs,
             launcher: self.launcher,
+            constants: self.constants.given,
             launches: self.launches,
             results: self.results,
             length: program.results(self.batch),
@@ -343,21 +376,21 @@ impl<'a> Binder<'a> {
     }
 
     /// Constants of single precision.
-    fn singles(&self, values: &[f32]) -> Handle {
-        self.launcher.client.create_from_slice(bytes_of(values))
+    fn singles(&mut self, values: &[f32]) -> Handle {
+        self.constants.next(&self.launcher, bytes_of(values))
     }
 
     /// Constants of the type of maps.
-    fn constants(&self, values: &[f32]) -> Handle {
+    fn of_maps(&mut self, values: &[f32]) -> Handle {
         use cubecl::ir::FloatKind;
         match self.launcher.float {
             ElemType::Float(FloatKind::F16) => {
                 let values: Vec<u16> = values.iter().map(|v| f16::from_f32(*v).to_bits()).collect();
-                self.launcher.client.create_from_slice(bytes_of(&values))
+                self.constants.next(&self.launcher, bytes_of(&values))
             }
             ElemType::Float(FloatKind::BF16) => {
                 let values: Vec<u16> = values.iter().map(|v| bf16::from_f32(*v).to_bits()).collect();
-                self.launcher.client.create_from_slice(bytes_of(&values))
+                self.constants.next(&self.launcher, bytes_of(&values))
             }
             _ => self.singles(values),
         }
@@ -408,7 +441,7 @@ impl<'a> Binder<'a> {
                     let taps = AxisTaps::new(in_size[axis], target.size[axis], *cubic);
                     let places: Vec<u32> = taps.taps.iter().map(|(place, _)| *place as u32).collect();
                     let weights: Vec<f32> = taps.taps.iter().map(|(_, weight)| *weight).collect();
-                    let places = self.launcher.client.create_from_slice(bytes_of(&places));
+                    let places = self.constants.next(&self.launcher, bytes_of(&places));
                     Taps { count: taps.count, places, weights: self.singles(&weights) }
                 });
                 self.push(move |launcher| {
@@ -494,7 +527,7 @@ impl<'a> Binder<'a> {
             });
         }
         let padded = padded_filter(&conv.weight, &conv.bias, op.in_channels, sizes.channels);
-        let (weight, bias) = (self.constants(&padded.weight), self.singles(&padded.bias));
+        let (weight, bias) = (self.of_maps(&padded.weight), self.singles(&padded.bias));
         let gate = conv.gate.map(|gate| self.maps[gate].clone());
         let residual = conv.residual.map(|residual| self.maps[residual].clone());
         let one_pixel = [self.size(conv.x), [height, width]] == [[1, 1]; 2];
