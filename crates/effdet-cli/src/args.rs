@@ -27,7 +27,7 @@ pub use demo::DemoArgs;
 pub use evaluate::{EvaluateArgs, Metric};
 pub use export::ExportArgs;
 pub use models::{InfoArgs, ModelsArgs};
-pub use network::{Channels, DetectorArgs, NetworkArgs};
+pub use network::{DetectorArgs, NetworkArgs};
 pub use predict::PredictArgs;
 pub use save::SaveArgs;
 #[cfg(feature = "serve")]

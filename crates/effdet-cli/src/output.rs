@@ -11,6 +11,8 @@ use effdet::core::{Replacement, with_causes};
 use effdet::prelude::{ClassMap, Detection};
 use serde::Serialize;
 
+use crate::sources::is_stdin;
+
 /// What `--json` writes.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -253,7 +255,10 @@ impl OutFolder {
         if let Some(copy) = self.copies.get(picture) {
             return copy.clone();
         }
-        let stem = picture.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = match is_stdin(picture) {
+            true => "stdin".into(),
+            false => picture.file_stem().unwrap_or_default().to_string_lossy(),
+        };
         let extension = picture.extension().unwrap_or_default().to_string_lossy();
         let extension =
             if is_jpeg(picture) || extension.eq_ignore_ascii_case("png") { &extension } else { "png" };

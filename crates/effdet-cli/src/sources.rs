@@ -9,14 +9,24 @@ use anyhow::{Context, Result, bail};
 const EXTENSIONS: [&str; 11] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif"];
 
-/// The pictures of all sources in order: a file is taken as it is, whatever its name; a folder gives its pictures, not
+/// Whether the source is the picture on standard input.
+pub fn is_stdin(source: &Path) -> bool {
+    source == Path::new("-")
+}
+
+/// The pictures of all sources in order: `-`, standard input, stays as it is; a file is taken as it is, whatever its name; a folder gives its pictures, not
 /// those of its sub-folders, sorted by name; what does not exist and has `*`, `?` or `[` is a glob.
 ///
 /// A file that does not exist stays in the list, to be reported with the pictures that cannot be read.
 pub fn expand(sources: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    if sources.iter().filter(|source| is_stdin(source)).count() > 1 {
+        bail!("- is named twice, and standard input can be read once");
+    }
     let mut pictures = Vec::new();
     for source in sources {
-        if source.is_dir() {
+        if is_stdin(source) {
+            pictures.push(source.clone());
+        } else if source.is_dir() {
             pictures.extend(in_folder(source)?);
         } else if !source.exists() && source.to_string_lossy().contains(['*', '?', '[']) {
             pictures.extend(matching(source)?);

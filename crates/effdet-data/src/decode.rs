@@ -39,23 +39,38 @@ impl Default for DecodeLimits {
 pub fn decode_file(path: impl AsRef<Path>, limits: &DecodeLimits) -> Result<RgbImage, Error> {
     let path = path.as_ref();
     let name = path.display().to_string();
-    match read_at_most(path, limits.max_alloc) {
-        Ok(Some(bytes)) => decode_bytes(&bytes, &name, limits),
-        Ok(None) => Err(Error::TooMuchMemory { name, max_alloc: limits.max_alloc }),
+    let opened = files::open_file(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    match opened {
+        Ok((length, _)) if length > limits.max_alloc => {
+            Err(Error::TooMuchMemory { name, max_alloc: limits.max_alloc })
+        }
+        // Not every file system states the length beforehand.
+        Ok((length, file)) => decode_read(file, length as usize, &name, limits),
         Err(source) => Err(Error::Read { name, source }),
     }
 }
 
-/// The file's bytes, or `None` if there are more than `limit` (not every file system states the length beforehand).
-fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = files::open_file(path)?;
-    let length = file.metadata()?.len();
-    if length > limit {
-        return Ok(None);
+/// Decodes the picture that is read to its end, such as standard input, see [`decode_bytes`].
+///
+/// # Errors
+/// [`Error::Read`] where it cannot be read, else as [`decode_bytes`].
+pub fn decode_reader(reader: impl Read, name: &str, limits: &DecodeLimits) -> Result<RgbImage, Error> {
+    decode_read(reader, 0, name, limits)
+}
+
+fn decode_read(
+    reader: impl Read,
+    expected: usize,
+    name: &str,
+    limits: &DecodeLimits,
+) -> Result<RgbImage, Error> {
+    let max_alloc = limits.max_alloc;
+    let mut bytes = Vec::with_capacity(expected);
+    match reader.take(max_alloc.saturating_add(1)).read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() as u64 <= max_alloc => decode_bytes(&bytes, name, limits),
+        Ok(_) => Err(Error::TooMuchMemory { name: name.to_owned(), max_alloc }),
+        Err(source) => Err(Error::Read { name: name.to_owned(), source }),
     }
-    let mut bytes = Vec::with_capacity(length as usize);
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
 /// Decodes a picture to RGB8, upright.

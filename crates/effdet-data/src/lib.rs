@@ -64,7 +64,7 @@ mod upright;
 pub mod write;
 
 pub use builder::{Corners, DatasetBuilder, Draft, DraftObject};
-pub use decode::{DecodeLimits, decode_bytes, decode_file};
+pub use decode::{DecodeLimits, decode_bytes, decode_file, decode_reader};
 pub use dirt::{Action, At, Dirt, DirtKind, DirtReport, Policies, Policy};
 pub use error::Error;
 pub use format::{Format, LabelFormat, Parsed};

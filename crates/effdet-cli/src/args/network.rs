@@ -111,3 +111,17 @@ fn deviation(text: &str) -> Result<Channels, String> {
         None => Ok(channels),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_three_finite_numbers() {
+        assert_eq!("0.5, 0.4,1".parse::<Channels>().unwrap().0, [0.5, 0.4, 1.0]);
+        for bad in ["", "0.5", "1,2,3,4", "a,b,c", "1,,2", "nan,0,0", "inf,0,0"] {
+            assert!(bad.parse::<Channels>().is_err(), "{bad}");
+        }
+        assert!(deviation("0.5,0,0.5").unwrap_err().contains("0 is not above 0"));
+    }
+}

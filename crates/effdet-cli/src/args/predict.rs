@@ -8,7 +8,8 @@ use super::{DetectorArgs, SaveArgs, ViewArgs, fraction};
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// Pictures, folders (their pictures, not those of sub-folders, by name) and quoted globs.
+    /// Pictures, folders (their pictures, not those of sub-folders, by name), quoted globs, and `-` for a picture on
+    /// standard input.
     #[arg(required = true, value_name = "SOURCE")]
     pub sources: Vec<PathBuf>,
 

@@ -54,9 +54,9 @@ struct ModelFit {
 
 /// Shows what is in a data set.
 pub fn run(args: &DatasetArgs) -> Result<ExitCode> {
-    let read = [(&args.annotations, "the file of --annotations"), (&args.labels, "the file of --labels")];
-    let read = read.into_iter().filter_map(|(path, what)| Some((path.as_deref()?, what)));
-    overwrite::refuse(&[("--json", args.json.as_deref())], read)?;
+    let inputs = [(&args.annotations, "the file of --annotations"), (&args.labels, "the file of --labels")];
+    let inputs = inputs.into_iter().filter_map(|(path, what)| Some((path.as_deref()?, what)));
+    overwrite::refuse(&[("--json", args.json.as_deref())], inputs)?;
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let config = configuration_named(&args.model)?;
     let image_size = args.image_size.unwrap_or(config.image_size);

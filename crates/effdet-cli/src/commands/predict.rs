@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use effdet::data::Prepared;
+use effdet::data::{Prepared, decode_reader};
 use effdet::prelude::*;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -38,6 +38,9 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let out = args.out.as_deref().map(|folder| OutFolder::create(folder, &pictures)).transpose()?;
     let saved = Saved::new(&args.save)?;
+    if saved.is_wanted() && pictures.iter().any(|picture| sources::is_stdin(picture)) {
+        bail!("--save-*: the labels of a picture name its file, and standard input has none");
+    }
     let to_stdout = [matches!(json, Some(JsonTarget::Stdout)), args.jsonl.as_deref() == Some(Path::new("-"))];
     if to_stdout == [true; 2] {
         bail!("--json and --jsonl cannot both be standard output");
@@ -125,7 +128,11 @@ struct Ahead {
 /// Decodes and prepares batch after batch, waiting with each until the one before is taken.
 fn decode_ahead(pictures: &[PathBuf], batch: usize, ahead: Ahead, to: &SyncSender<Vec<Decoded>>) {
     let load = |path: &Path| -> Result<_> {
-        let picture = decode_file(path, &DecodeLimits::default())?;
+        let limits = DecodeLimits::default();
+        let picture = match sources::is_stdin(path) {
+            true => decode_reader(io::stdin().lock(), "-", &limits)?,
+            false => decode_file(path, &limits)?,
+        };
         Ok((ahead.preprocess.map(|preprocess| preprocess.apply(&picture)).transpose()?, picture))
     };
     let decode = |path: &PathBuf| {

@@ -236,6 +236,31 @@ fn folders_and_globs_give_their_pictures_by_name() {
 }
 
 #[test]
+fn a_dash_is_the_picture_on_standard_input() {
+    let fixture = Fixture::new();
+    let path = fixture.picture("cat.png", 80, 64);
+    let piped = |options: &[&str]| {
+        let mut command = fixture.predict(&["-", "cat.png"]);
+        command.args(["--score", "0"]).args(options).write_stdin(fs::read(&path).unwrap());
+        command
+    };
+    let output = piped(&["--json", "-", "--out", "drawn"]).assert().success().get_output().stdout.clone();
+    let report: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(report["images"][0]["path"], "-");
+    assert_eq!(report["images"][0]["width"], 80);
+    assert_eq!(detections(&report, 0), detections(&report, 1));
+    let drawn = |name: &str| fs::read(fixture.path("drawn").join(name)).unwrap();
+    assert!(drawn("stdin.png") == drawn("cat.png"));
+
+    let stderr = fails(piped(&[]).write_stdin("no picture"), 1);
+    assert!(stderr.contains("error: -: "), "{stderr}");
+    let stderr = fails(&mut piped(&["--save-csv", "found.csv"]), 2);
+    assert!(stderr.contains("standard input has none"), "{stderr}");
+    let stderr = fails(&mut fixture.predict(&["-", "-"]), 2);
+    assert!(stderr.contains("named twice"), "{stderr}");
+}
+
+#[test]
 fn a_source_without_pictures_is_named() {
     let fixture = Fixture::new();
     fixture.picture("deep/er/c.png", 40, 40);
