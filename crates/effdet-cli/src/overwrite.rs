@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 /// Refuses outputs, each with its option, that are one file, by whatever names, or the file of an input, which comes with
-/// what it is.
+/// what it is. What an option did not name is `None`.
 ///
 /// # Errors
 /// Names the option and the file at fault.
 pub fn refuse<'a>(
     outputs: &[(&str, Option<&Path>)],
-    inputs: impl IntoIterator<Item = (&'a Path, &'a str)>,
+    inputs: impl IntoIterator<Item = (Option<&'a Path>, &'a str)>,
 ) -> Result<()> {
     let mut places = HashMap::new();
     for (option, out) in outputs {
@@ -26,7 +26,7 @@ pub fn refuse<'a>(
         return Ok(());
     }
     for (input, what) in inputs {
-        let place = fs::canonicalize(input).ok();
+        let place = input.and_then(|input| fs::canonicalize(input).ok());
         if let Some((option, out)) = place.and_then(|place| places.get(&place)) {
             bail!("{option} {} is {what}: name another file", out.display());
         }
@@ -59,7 +59,8 @@ mod tests {
         fs::write(at("read"), "kept").unwrap();
         fs::create_dir(at("sub")).unwrap();
         let around = at("sub/../read");
-        let error = refuse(&[("--json", Some(&around))], [(at("read").as_path(), "a source")]).unwrap_err();
+        let error =
+            refuse(&[("--json", Some(&around))], [(Some(at("read").as_path()), "a source")]).unwrap_err();
         assert!(error.to_string().contains("sub/../read is a source"), "{error}");
 
         let (new, same) = (at("new"), at("sub/../new"));
@@ -67,15 +68,16 @@ mod tests {
         assert!(error.to_string().starts_with("--json and --jsonl are both"), "{error}");
         let (dash, other) = (Path::new("-"), at("other"));
         refuse(&[("--a", Some(dash)), ("--b", Some(dash)), ("--c", None), ("--d", Some(&new))], []).unwrap();
-        refuse(&[("--a", Some(&new)), ("--b", Some(&other))], [(at("read").as_path(), "a source")]).unwrap();
+        refuse(&[("--a", Some(&new)), ("--b", Some(&other))], [(Some(at("read").as_path()), "a source")])
+            .unwrap();
         // what does not exist cannot be lost
-        refuse(&[("--a", Some(&new))], [(new.as_path(), "a source")]).unwrap();
+        refuse(&[("--a", Some(&new))], [(Some(new.as_path()), "a source")]).unwrap();
     }
 
     #[cfg(unix)]
     #[test]
     fn a_device_takes_everything() {
         let null = Some(Path::new("/dev/null"));
-        refuse(&[("--json", null), ("--jsonl", null)], [(Path::new("/dev/null"), "a source")]).unwrap();
+        refuse(&[("--json", null), ("--jsonl", null)], [(null, "a source")]).unwrap();
     }
 }

@@ -51,9 +51,8 @@ pub struct NetworkArgs {
 
 impl NetworkArgs {
     /// The files that are read, with what they are.
-    pub fn files(&self) -> impl Iterator<Item = (&Path, &str)> {
-        let files = [(&self.weights, "the file of --weights"), (&self.labels, "the file of --labels")];
-        files.into_iter().filter_map(|(path, what)| Some((path.as_deref()?, what)))
+    pub fn files(&self) -> [(Option<&Path>, &str); 2] {
+        [(self.weights.as_deref(), "the file of --weights"), (self.labels.as_deref(), "the file of --labels")]
     }
 }
 

@@ -54,8 +54,10 @@ struct ModelFit {
 
 /// Shows what is in a data set.
 pub fn run(args: &DatasetArgs) -> Result<ExitCode> {
-    let inputs = [(&args.annotations, "the file of --annotations"), (&args.labels, "the file of --labels")];
-    let inputs = inputs.into_iter().filter_map(|(path, what)| Some((path.as_deref()?, what)));
+    let inputs = [
+        (args.annotations.as_deref(), "the file of --annotations"),
+        (args.labels.as_deref(), "the file of --labels"),
+    ];
     overwrite::refuse(&[("--json", args.json.as_deref())], inputs)?;
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let config = configuration_named(&args.model)?;

@@ -53,16 +53,15 @@ pub fn run(args: &EvaluateArgs) -> Result<ExitCode> {
 }
 
 /// What is read.
-fn files(args: &EvaluateArgs) -> impl Iterator<Item = (&Path, &str)> {
-    let options = [
-        (&args.labels, "the file of --labels"),
-        (&args.hierarchy, "the file of --hierarchy"),
-        (&args.class_names, "the file of --class-names"),
-        (&args.image_labels, "the file of --image-labels"),
-    ];
-    let options = options.into_iter().filter_map(|(path, what)| Some((path.as_deref()?, what)));
-    options
-        .chain([(args.ground_truth.as_path(), "the labels"), (args.detections.as_path(), "the detections")])
+fn files(args: &EvaluateArgs) -> [(Option<&Path>, &str); 6] {
+    [
+        (Some(&args.ground_truth), "the labels"),
+        (Some(&args.detections), "the detections"),
+        (args.labels.as_deref(), "the file of --labels"),
+        (args.hierarchy.as_deref(), "the file of --hierarchy"),
+        (args.class_names.as_deref(), "the file of --class-names"),
+        (args.image_labels.as_deref(), "the file of --image-labels"),
+    ]
 }
 
 fn refuse_options_of_other_formats(args: &EvaluateArgs) -> Result<()> {

@@ -89,10 +89,10 @@ fn refuse_overwriting(args: &PredictArgs, pictures: &[PathBuf]) -> Result<()> {
         ("--save-coco", &args.save.save_coco),
         ("--save-csv", &args.save.save_csv),
     ];
-    let pictures = pictures.iter().map(|picture| (picture.as_path(), "a source"));
+    let pictures = pictures.iter().map(|picture| (Some(picture.as_path()), "a source"));
     overwrite::refuse(
         &outputs.map(|(option, path)| (option, path.as_deref())),
-        args.detector.network.files().chain(pictures),
+        args.detector.network.files().into_iter().chain(pictures),
     )
 }
 

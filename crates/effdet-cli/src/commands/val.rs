@@ -23,8 +23,8 @@ const FAILED: u8 = 1;
 /// Evaluates a detector on a data set.
 pub fn run(args: &ValArgs) -> Result<ExitCode> {
     let outputs = [("--json", args.json.as_deref()), ("--detections", args.detections.as_deref())];
-    let annotations = args.annotations.iter().map(|path| (path.as_path(), "the file of --annotations"));
-    overwrite::refuse(&outputs, args.detector.network.files().chain(annotations))?;
+    let annotations = (args.annotations.as_deref(), "the file of --annotations");
+    overwrite::refuse(&outputs, args.detector.network.files().into_iter().chain([annotations]))?;
     let json = args.json.as_deref().map(|path| JsonTarget::new("--json", path)).transpose()?;
     let results = args.detections.as_deref().map(|path| JsonTarget::new("--detections", path)).transpose()?;
     let to_stdout = [&json, &results].map(|target| matches!(target, Some(JsonTarget::Stdout)));

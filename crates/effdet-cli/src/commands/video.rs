@@ -33,8 +33,8 @@ pub fn run(args: &VideoArgs) -> Result<ExitCode> {
     let input = Input::new(&args.source);
     let probe = ffmpeg::probe(&input, &args.source)?;
     let outputs = [("--out", args.out.as_deref()), ("--jsonl", args.jsonl.as_deref())];
-    let source = (args.source.as_path(), "the source");
-    overwrite::refuse(&outputs, args.detector.network.files().chain([source]))?;
+    let source = (Some(args.source.as_path()), "the source");
+    overwrite::refuse(&outputs, args.detector.network.files().into_iter().chain([source]))?;
     if let Some(out) = &args.out {
         check_out(out)?;
     }

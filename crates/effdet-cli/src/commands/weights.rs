@@ -165,7 +165,7 @@ fn convert(
     ema: bool,
     model: Option<&str>,
 ) -> Result<ExitCode> {
-    overwrite::refuse(&[("the result", Some(output))], [(input, "the checkpoint that is read")])?;
+    overwrite::refuse(&[("the result", Some(output))], [(Some(input), "the checkpoint that is read")])?;
     let checkpoint = open(input, ema)?;
     let dtype = dtype.map(|dtype| match dtype {
         FloatType::F16 => DType::F16,
@@ -220,7 +220,7 @@ fn described(checkpoint: &Checkpoint, options: &DetectorOptions) -> Result<Check
 }
 
 fn average(inputs: &[PathBuf], out: &Path, ema: bool) -> Result<ExitCode> {
-    let read = inputs.iter().map(|input| (input.as_path(), "one of the checkpoints"));
+    let read = inputs.iter().map(|input| (Some(input.as_path()), "one of the checkpoints"));
     overwrite::refuse(&[("--out", Some(out))], read)?;
     let checkpoints = inputs.iter().map(|input| open(input, ema)).collect::<Result<Vec<_>>>()?;
     average_checkpoints(&checkpoints, out, &Default::default())?;
